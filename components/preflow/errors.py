@@ -1,0 +1,77 @@
+"""The exception tree.
+
+PreflowError                 the user's mistake: printed without a traceback, exit code 2
+├── SettingsError            a run file or an option is wrong
+├── DataError                rows of an input are wrong; carries a list of problems
+├── ArtifactError            an artifact is damaged, unfinished or of another kind
+├── ScorerError              a scorer or judge cannot be loaded, or answered with something that is no score
+├── ModelError               a model folder or tokenizer cannot be used
+└── CodeChangedError         the code of a step is not the code its key was made from
+
+Every message has three parts: what was found (file, row, value), what was expected, what to do.
+Broken invariants of our own are `assert`s, never one of these.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+
+class PreflowError(Exception):
+    """A mistake that the user can mend; the command line prints the message alone and exits with 2."""
+
+
+class SettingsError(PreflowError):
+    """A run file, a `--set` override or a settings section is wrong."""
+
+
+class ArtifactError(PreflowError):
+    """An artifact is damaged, unfinished, or of another kind than the one asked for."""
+
+
+class ScorerError(PreflowError):
+    """A scorer cannot be loaded, or returned something that is not a finite number per completion."""
+
+
+class ModelError(PreflowError):
+    """A model folder lacks something, or holds something that cannot be used safely."""
+
+
+class CodeChangedError(PreflowError):
+    """The code of a step differs from the code that its key names."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One defect of an input file.
+
+    `row` counts data rows from 1 (for line-based files it is the line number); 0 means the whole file.
+    `code` is a stable short name such as `missing_column`; `fix` says what to do, as an imperative.
+    """
+
+    file: str
+    row: int
+    code: str
+    message: str
+    fix: str
+
+    def __str__(self) -> str:
+        where = f"{self.file} row {self.row}" if self.row else self.file
+        return f"{where}: {self.message} {self.fix}"
+
+    def as_dict(self) -> dict[str, str | int]:
+        return asdict(self)
+
+
+class DataError(PreflowError):
+    """Rows of an input are wrong. `problems` holds the first ones found, `total` how many there were."""
+
+    def __init__(self, problems: Sequence[Problem], total: int | None = None):
+        self.problems = tuple(problems)
+        self.total = len(self.problems) if total is None else total
+        super().__init__("\n".join(self._lines()))
+
+    def _lines(self) -> list[str]:
+        lines = [str(problem) for problem in self.problems]
+        if self.total > len(self.problems):
+            lines.append(f"... and {self.total - len(self.problems)} more rows with problems.")
+        return lines

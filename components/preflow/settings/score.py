@@ -1,0 +1,14 @@
+"""The score section: which function scores a completion. The function's file arrives as an input, by content."""
+
+from typing import Literal
+
+from preflow.settings.section import Section, setting
+
+
+class ScoreSettings(Section):
+    function: str = setting("score", "name of the function in the scorer's file", source="given by `scorer: FILE:FUNCTION`")
+    unit: Literal["log_odds", "raw"] = setting(
+        "raw", "log_odds where score differences are log-odds of winning (a Bradley-Terry head); raw: any real number",
+        source="RSO's beta lives in log-odds",
+    )
+    batch_size: int = setting(64, "completions given to the function at once", source="memory", ge=1)

@@ -1,0 +1,69 @@
+"""The base of every settings section: strict, frozen, canonical.
+
+A step receives its section as one canonical JSON string (sorted keys, defaults filled), which is a part of its cache
+key. So a float field writes `0` as `0.0`, and nothing that leaves the result alone may be a field of a section.
+"""
+
+import difflib
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from preflow.artifacts.ids import canonical_json
+from preflow.errors import SettingsError
+
+
+class Section(BaseModel):
+    """A section of the run file. Unknown keys are refused with a suggestion."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    def canonical(self) -> str:
+        """The section as the string that goes into a step's parameters and its cache key."""
+        return canonical_json(self.model_dump(mode="json"))
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The section from what `canonical` wrote. Raises SettingsError."""
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            raise SettingsError(explain(error, cls, cls.__name__)) from None
+
+
+def setting(default: Any, description: str, *, source: str, **constraints: Any) -> Any:
+    """A field with its meaning and the source of its default (paper section, or a short reason)."""
+    return Field(default, description=description, json_schema_extra={"source": source}, **constraints)
+
+
+def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
+    """A validation error as lines with the place, the value found and what was expected."""
+    return "\n".join(_explain_one(one, model, where) for one in error.errors())
+
+
+def _explain_one(one: Any, model: type[BaseModel], where: str) -> str:
+    path = ".".join(str(part) for part in one["loc"])
+    place = f"{where}: {path}" if path else where
+    if one["type"] == "extra_forbidden":
+        return f"{place}: unknown setting.{_suggestion(one['loc'], model)}"
+    return f"{place}: found {one['input']!r}; {one['msg'].removeprefix('Value error, ')}."
+
+
+def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        inner = [kind for kind in _alternatives(field.annotation) if issubclass(kind, BaseModel)] if field else []
+        if not inner:
+            return ""
+        model = inner[0]
+    names = sorted(model.model_fields)
+    close = difflib.get_close_matches(str(location[-1]), names, n=1)
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    return f"{meant} Settings here: {', '.join(names)}."
+
+
+def _alternatives(annotation: Any) -> list[type]:
+    arguments = getattr(annotation, "__args__", None)
+    if arguments is None:
+        return [annotation] if isinstance(annotation, type) else []
+    return [kind for argument in arguments for kind in _alternatives(argument)]

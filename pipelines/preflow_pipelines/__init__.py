@@ -1,0 +1,1 @@
+"""All that runs where a workflow is submitted: graphs, compilation, runners and the command line."""
