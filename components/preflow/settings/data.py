@@ -7,10 +7,9 @@ from preflow.settings.section import Section, setting
 DataKind = Literal["prompts", "pairs", "sft"]
 
 
-class ImportSettings(Section):
-    """What the step `import_data` reads; the files themselves arrive as an input."""
+class ImportOptions(Section):
+    """What the run file says about reading its data."""
 
-    kind: DataKind = setting("pairs", "what a row is", source="offline preference data")
     columns: dict[str, str] = setting(
         {}, "our name -> the file's column, where they differ", source="the usual names are known already"
     )
@@ -31,3 +30,9 @@ class ImportSettings(Section):
     allow_assistant_prefix: bool = setting(
         False, "accept prompts that end with an assistant turn (the completion continues it)", source="mostly a broken export"
     )
+
+
+class ImportSettings(ImportOptions):
+    """What the step `import_data` receives; the files themselves arrive as an input."""
+
+    kind: DataKind = setting("pairs", "what a row is", source="the run file's key: prompts, pairs or sft")

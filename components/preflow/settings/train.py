@@ -30,7 +30,9 @@ class LoraSettings(Section):
     targets: str = setting("all-linear", "module names (comma-separated) or all-linear", source="QLoRA section 4")
 
 
-class TrainSettings(Section):
+class TrainOptions(Section):
+    """What the run file says about training, beside the loss."""
+
     learning_rate: float = setting(1e-6, "peak", source="DPO appendix B", gt=0.0)
     batch_size: int = setting(64, "examples per optimizer step", source="DPO appendix B", ge=1)
     epochs: int = setting(1, "passes over the training rows", source="DPO official config.yaml", ge=1)
@@ -46,4 +48,9 @@ class TrainSettings(Section):
     dtype: DType = setting("float32", "weights and activations; log-probs are float32 always", source="exact on every device")
     seed: int = setting(0, "order of the rows", source="fixed", ge=0)
     checkpoint_steps: int = setting(50, "optimizer steps between checkpoints", source="minutes of work at most are lost", ge=1)
-    objective: tuple[Term, ...] = setting((Term(),), "written by the method from the loss section; not set by hand", source="the method's page")
+
+
+class TrainSettings(TrainOptions):
+    """What the step `train_preference` receives."""
+
+    objective: tuple[Term, ...] = setting((Term(),), "the terms of the objective, summed", source="the method's page and the loss section")
