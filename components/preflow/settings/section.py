@@ -46,16 +46,20 @@ def _explain_one(one: Any, model: type[BaseModel], where: str) -> str:
     place = f"{where}: {path}" if path else where
     if one["type"] == "extra_forbidden":
         return f"{place}: unknown setting.{_suggestion(one['loc'], model)}"
-    return f"{place}: found {one['input']!r}; {one['msg'].removeprefix('Value error, ')}."
+    if one["type"] == "missing":
+        return f"{place}: missing; it has no default. See `preflow init METHOD --full` for its meaning."
+    message = one["msg"].removeprefix("Value error, ")
+    found = "" if isinstance(one["input"], dict) else f"found {one['input']!r}; "
+    return f"{place}: {found}{message[0].lower()}{message[1:]}."
 
 
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
         inner = [kind for kind in _alternatives(field.annotation) if issubclass(kind, BaseModel)] if field else []
-        if not inner:
-            return ""
-        model = inner[0]
+        tagged = [kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].default in location]
+        if inner:
+            model = (tagged or inner)[0]
     names = sorted(model.model_fields)
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""

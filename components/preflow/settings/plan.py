@@ -1,0 +1,143 @@
+"""What a run file means: the section that each step receives, and the inputs that must be staged."""
+
+import glob
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from preflow.errors import SettingsError
+from preflow.methods.catalogue import find_method
+from preflow.settings.data import ImportOptions, ImportSettings
+from preflow.settings.evaluate import EvaluateOptions, EvaluateSettings
+from preflow.settings.runfile import RunFile
+from preflow.settings.score import ScoreOptions, ScoreSettings
+from preflow.settings.section import Section
+from preflow.settings.train import TrainSettings
+
+InputKind = Literal["model", "tokenizer", "files", "scorer"]
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Something that enters the workflow from outside.
+
+    `source` by kind: model: folder, hub id or URI; tokenizer: {"model": ..., "text": TextSettings};
+    files: {"train": [paths], "heldout": [paths]}; scorer: FILE.py:FUNCTION, MODULE:FUNCTION, or None for none.
+    """
+
+    name: str
+    kind: InputKind
+    source: Any
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A run file, resolved. `sections` holds canonical JSON per pipeline parameter."""
+
+    method: str
+    run_file: RunFile
+    sections: Mapping[str, str]
+    inputs: Mapping[str, InputSpec]
+
+    @property
+    def own_evaluation_files(self) -> bool:
+        return "evaluation_files" in self.inputs
+
+
+def make_plan(run_file: RunFile, folder: Path) -> Plan:
+    """The plan of a run file whose relative paths start at `folder`. Raises SettingsError for files that are not there."""
+    inputs = _inputs(run_file, folder)
+    return Plan(run_file.method, run_file, _sections(run_file, inputs), inputs)
+
+
+def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
+    model = _local_path(run.model, folder)
+    template = run.text.template
+    text = run.text if template in ("chat", "none") else run.text.model_copy(update={"template": str(_existing(template, folder))})
+    heldout = _expand(run.data.heldout or (), folder)
+    inputs = {
+        "model": InputSpec("model", "model", model),
+        "tokenizer": InputSpec("tokenizer", "tokenizer", {"model": model, "text": text}),
+        "data_files": InputSpec("data_files", "files", {"train": _expand(run.data.files, folder), "heldout": heldout}),
+        "judge": InputSpec("judge", "scorer", _scorer(run.evaluate.judge, folder)),
+    }
+    own = run.evaluate.pairs or run.evaluate.prompts
+    if own:
+        inputs["evaluation_files"] = InputSpec("evaluation_files", "files", {"train": [], "heldout": _expand(own, folder)})
+    if run.score:
+        inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(run.score.scorer, folder))
+    return inputs
+
+
+def _sections(run: RunFile, inputs: Mapping[str, InputSpec]) -> dict[str, str]:
+    method = find_method(run.method)
+    reading = _only(run.data, ImportOptions)
+    sections: dict[str, Section] = {"data": ImportSettings(**reading, kind=run.data.kind)}
+    if "evaluation_files" in inputs:
+        own_kind = "pairs" if run.evaluate.pairs else "prompts"
+        sections["evaluation_data"] = ImportSettings(**reading | {"split_column": None, "heldout_fraction": 0.0}, kind=own_kind)
+    for name in ("generate", "rejection", "pairs", "reference"):
+        if getattr(run, name) is not None:
+            sections[name] = getattr(run, name)
+    if run.score:
+        sections["score"] = ScoreSettings(**_only(run.score, ScoreOptions), function=_function(run.score.scorer))
+    sections["train"] = TrainSettings(**run.train.model_dump(), objective=method.objective(run.loss))
+    judge = inputs["judge"].source
+    sections["evaluate"] = EvaluateSettings(
+        **_only(run.evaluate, EvaluateOptions),
+        judge_function=_function(judge) if judge else None,
+        judge_is_scorer=judge is not None and "scorer" in inputs and judge == inputs["scorer"].source,
+        beta=getattr(run.loss, "beta", 1.0),
+    )
+    return {name: section.canonical() for name, section in sections.items()}
+
+
+def _only(section: Section, model: type[Section]) -> dict[str, Any]:
+    return {name: getattr(section, name) for name in model.model_fields}
+
+
+def _function(reference: str) -> str:
+    return reference.rpartition(":")[2]
+
+
+def _scorer(reference: str | None, folder: Path) -> str | None:
+    if reference is None:
+        return None
+    place, colon, function = reference.rpartition(":")
+    if not colon or not place or not function.isidentifier():
+        raise SettingsError(f"scorer {reference!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION, e.g. my_scorers.py:helpfulness")
+    if place.endswith(".py"):
+        return f"{_existing(place, folder)}:{function}"
+    return reference
+
+
+def _existing(place: str, folder: Path) -> Path:
+    path = folder / Path(place).expanduser()
+    if not path.exists():
+        raise SettingsError(f"{place}: no such file (looked for {path}). Paths in a run file start at the run file's folder.")
+    return path
+
+
+def _local_path(model: str, folder: Path) -> str:
+    """A folder as an absolute path; anything else (hub id, URI) as it is."""
+    path = folder / Path(model).expanduser()
+    if path.exists():
+        return str(path.resolve())
+    if model.startswith((".", "/", "~")):
+        raise SettingsError(f"model {model!r}: no such folder (looked for {path}). Expected a folder with config.json.")
+    return model
+
+
+def _expand(patterns: tuple[str, ...], folder: Path) -> list[str]:
+    files: list[str] = []
+    for pattern in patterns:
+        if pattern.startswith("s3://"):
+            files.append(pattern)
+            continue
+        place = str(folder / Path(pattern).expanduser())
+        found = [place] if Path(place).exists() else sorted(glob.glob(place, recursive=True))
+        if not found:
+            raise SettingsError(f"{pattern}: no such file, folder or match (looked for {place}). Mend the path in the run file.")
+        files += [path for path in found if path not in files]
+    return files
