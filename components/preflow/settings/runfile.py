@@ -169,7 +169,7 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
     data, loss = content.get("data"), content.get("loss")
     if isinstance(data, dict):
         kinds = [kind for kind in ("prompts", "pairs", "sft") if data.get(kind)]
-        if kinds and kinds[0] not in method.data:
+        if len(kinds) == 1 and kinds[0] not in method.data:
             raise SettingsError(f"{where}: data.{kinds[0]} given, but {method.name} starts from {' or '.join(method.data)}.")
     name = loss.get("name") if isinstance(loss, dict) else None
     if name is not None and name in loss_names() and name not in method.losses:
