@@ -26,10 +26,11 @@ def method_table() -> str:
 
 def readme() -> str:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    start, end = "<!-- generated: methods -->\n", "\n<!-- end -->"
-    before, _, rest = text.partition(start)
-    _, _, after = rest.partition(end)
-    return f"{before}{start}{method_table()}{end}{after}"
+    start, end = "<!-- generated: methods -->", "<!-- end -->"
+    before, found_start, rest = text.partition(start)
+    _, found_end, after = rest.partition(end)
+    assert found_start and found_end, "README.md has lost the marks around its method table"
+    return f"{before}{start}\n{method_table()}\n{end}{after}"
 
 
 def command_line() -> str:
