@@ -1,0 +1,227 @@
+"""What every step runs in: its log, its journal, progress, the check of its own code, and the life line.
+
+Locally the environment names the run's folder (PREFLOW_RUN_DIR, PREFLOW_RUN_ID, PREFLOW_HOME) and the launcher's lock
+(PREFLOW_ALIVE). In a pod none of these is set: output goes to the pod's log, and progress is one line a minute.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from preflow.artifacts.code import code_digest, parse_key, step_roots
+from preflow.artifacts.files import replace_json, write_json
+from preflow.artifacts.ids import canonical_json
+from preflow.errors import CodeChangedError, DataError, PreflowError
+from preflow.settings.section import Section
+from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
+
+SettingsT = TypeVar("SettingsT", bound=Section)
+PROGRESS_SECONDS, LOG_SECONDS = 0.1, 60.0
+
+
+class Step:
+    """A step at work: settings, progress, metrics, facts and warnings."""
+
+    def __init__(self, name: str, settings: str, key: str, journal: Path, inputs: Mapping[str, str]):
+        self.name, self.settings_text, self.key = name, settings, key
+        self.journal_path = journal
+        self.run_folder = Path(os.environ["PREFLOW_RUN_DIR"]) if "PREFLOW_RUN_DIR" in os.environ else None
+        self.task = journal.parent.name if self.run_folder else name.replace("_", "-")
+        self.inputs = dict(inputs)
+        self.started = time.time()
+        self._journal: dict[str, list[Any]] = {"metrics": [], "warnings": []}
+        self._facts: dict[str, Any] = {}
+        self._shown, self._begun, self._logged = 0.0, time.monotonic(), time.monotonic()
+
+    @classmethod
+    def detached(cls, folder: Path, settings: str = "{}", name: str = "step") -> "Step":
+        """A step outside of any workflow, for tests and notebooks; its journal lies in `folder`."""
+        return cls(name, settings, "", folder / "journal.json", {})
+
+    def settings(self, model: type[SettingsT]) -> SettingsT:
+        """The step's section. Raises SettingsError."""
+        return model.parse(self.settings_text)
+
+    def file(self, suffix: str) -> Path | None:
+        """Where a status file of this task lies, if there is a run folder."""
+        return self.run_folder / "steps" / f"{self.task}.{suffix}" if self.run_folder else None
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder for checkpoints: outside artifacts, under a key of the step's inputs, settings and code."""
+        code = parse_key(self.key).get("code", "")
+        identity = canonical_json([self.name, self.settings_text, code, sorted(self.inputs.items())])
+        home = os.environ.get("PREFLOW_HOME") or str(self.journal_path.parent)
+        folder = Path(home) / "checkpoints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def progress(self, done: int, total: int | None, unit: str = "rows", note: str = "") -> None:
+        """How far the step is. Cheap: written at most ten times a second."""
+        now = time.monotonic()
+        if done == 0:
+            self._begun = now
+        if now - self._shown < PROGRESS_SECONDS and done != total:
+            return
+        self._shown = now
+        seconds = round(now - self._begun, 3)
+        if path := self.file("progress.json"):
+            replace_json(path, {"done": done, "total": total, "unit": unit, "note": note, "seconds": seconds})
+        elif now - self._logged > LOG_SECONDS:
+            self._logged = now
+            self.log(f"{done}{f' of {total}' if total else ''} {unit} in {seconds:.0f}s {note}")
+
+    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
+        """Values of metrics at an optimizer step (0 for final scores). Visible at once, and kept in the journal."""
+        points = [{"name": name, "step": step, "value": float(value), "time": time.time()} for name, value in values.items()]
+        self._journal["metrics"] += points
+        if path := self.file("metrics.jsonl"):
+            with path.open("a", encoding="utf-8") as file:
+                file.write("".join(json.dumps(point) + "\n" for point in points))
+
+    def restore_metrics(self, points: list[dict[str, Any]]) -> None:
+        """Metrics of an interrupted attempt that this one continues."""
+        self._journal["metrics"] = list(points)
+        if path := self.file("metrics.jsonl"):
+            path.write_text("".join(json.dumps(point) + "\n" for point in points), encoding="utf-8")
+
+    @property
+    def metric_points(self) -> list[dict[str, Any]]:
+        """All points logged so far."""
+        return list(self._journal["metrics"])
+
+    def fact(self, name: str, value: Any) -> None:
+        """Something found out: a number, a text, or JSON."""
+        self._facts[name] = value
+
+    def warn(self, text: str) -> None:
+        """Something the user should know; shown at the run's end and on its page."""
+        self._journal["warnings"].append(text)
+        self.log(f"WARNING: {text}")
+
+    def log(self, text: str) -> None:
+        """A line in the step's log."""
+        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+
+    def write_journal(self, outputs: Mapping[str, Any]) -> None:
+        """Always a file: kfp's local cache never hits on an output without one."""
+        journal = {
+            "step": self.name,
+            "task": self.task,
+            "run": os.environ.get("PREFLOW_RUN_ID", ""),
+            "started": self.started,
+            "ended": time.time(),
+            "settings": json.loads(self.settings_text),
+            "key": self.key,
+            "inputs": {name: describe(path) for name, path in self.inputs.items()},
+            "outputs": outputs,
+            "facts": self._facts,
+            **self._journal,
+        }
+        write_json(self.journal_path, journal)
+
+
+def describe(path: str) -> dict[str, str | int]:
+    """What an artifact says about itself, in strings and numbers only."""
+    from preflow.artifacts.io import read_stamp
+    from preflow.artifacts.manifest import read_manifest
+
+    try:
+        if os.path.isdir(path):
+            return {"path": path, "kind": "folder", "digest": read_manifest(path).digest[:32]}
+        stamp = read_stamp(path)
+        return {"path": path, "kind": stamp.kind, "rows": stamp.rows}
+    except PreflowError:
+        return {"path": path}
+
+
+@contextmanager
+def running(
+    name: str, settings: str, key: str, journal: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+) -> Iterator[Step]:
+    """Everything around a step's work. `journal`, `inputs` and `outputs` are the shell's KFP artifacts."""
+    step = Step(name, settings, key, Path(journal.path), {each: artifact.path for each, artifact in inputs.items()})
+    if step.run_folder:
+        _redirect(step.run_folder / "steps" / f"{step.task}.log")
+        if "PREFLOW_ALIVE" in os.environ:
+            hold_on_to_launcher(os.environ["PREFLOW_ALIVE"])
+    stop_on_sigterm()
+    status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
+    _write_status(step, status)
+    try:
+        _check_code(step)
+        yield step
+        described = {each: describe(artifact.path) for each, artifact in outputs.items()}
+        for each, artifact in outputs.items():
+            artifact.metadata.update({fact: value for fact, value in described[each].items() if fact != "path"})
+        step.write_journal(described)
+        _check_nothing_escaped(step)
+    except Stopped:
+        _write_status(step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}})
+        sys.exit(143)
+    except BaseException as error:
+        _write_status(step, status | {"ended": time.time(), "error": _describe_error(error)})
+        raise
+    _write_status(step, status | {"ended": time.time()})
+
+
+def _redirect(log: Path) -> None:
+    """Send descriptors 1 and 2 to the task's log: kfp.local decodes the pipe strictly and would die of one odd byte."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    handle = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    for stream, descriptor in ((sys.stdout, 1), (sys.stderr, 2)):
+        stream.flush()
+        os.dup2(handle, descriptor)
+        stream.reconfigure(line_buffering=True, errors="backslashreplace")  # type: ignore[union-attr]
+    os.close(handle)
+    temporary = Path(os.environ["PREFLOW_RUN_DIR"]) / "tmp"
+    temporary.mkdir(exist_ok=True)
+    tempfile.tempdir = str(temporary)
+
+
+def _write_status(step: Step, status: Mapping[str, Any]) -> None:
+    if path := step.file("step.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_json(path, status)
+
+
+def _check_code(step: Step) -> None:
+    """Refuse to run under a key that was made from other code: its result would be reused as if it were that code's."""
+    expected = parse_key(step.key).get("code")
+    if expected is None:
+        return
+    found = code_digest(step_roots(step.name, step.settings_text))
+    if found.digest != expected:
+        raise CodeChangedError(
+            f"step {step.name}: its code is {found.digest}, its key says {expected}. "
+            "The code changed after the run was started (or the image holds other code). Start the run again."
+        )
+
+
+def _check_nothing_escaped(step: Step) -> None:
+    """Every module of ours that was imported must be in the digest, or an edit of it would go unnoticed."""
+    if "code" not in parse_key(step.key):
+        return
+    covered = set(code_digest(step_roots(step.name, step.settings_text)).modules)
+    shell = {f"preflow.steps.{step.name}", f"preflow.steps.{step.name}.component", "preflow.steps.images"}
+    loaded = {name for name in sys.modules if name == "preflow" or name.startswith("preflow.")}
+    assert loaded <= covered | shell, f"imported, but not in the code digest: {sorted(loaded - covered - shell)}"
+
+
+def _describe_error(error: BaseException) -> dict[str, Any]:
+    problems = [problem.as_dict() for problem in error.problems] if isinstance(error, DataError) else []
+    return {
+        "type": type(error).__name__,
+        "user": isinstance(error, PreflowError),
+        "message": str(error) or type(error).__name__,
+        "problems": problems,
+        "traceback": traceback.format_exc(),
+    }
