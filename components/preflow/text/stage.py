@@ -1,0 +1,70 @@
+"""Stage a tokenizer: copy what tokenization needs into a folder that is the whole contract of a workflow's steps."""
+
+import json
+import shutil
+from pathlib import Path
+
+from preflow.artifacts.files import write_json
+from preflow.errors import ModelError, SettingsError
+from preflow.settings.text import TextSettings
+
+FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+TEMPLATE_FILE, CONTRACT_FILE = "chat_template.jinja", "text.json"
+
+
+def stage_tokenizer(model_folder: str | Path, out: str | Path, settings: TextSettings) -> None:
+    """Fill the folder `out`: tokenizer files, the template that holds, and `text.json`. Raises ModelError."""
+    model, out = Path(model_folder), Path(out)
+    if not (model / "tokenizer.json").is_file():
+        raise ModelError(
+            f"{model}: no tokenizer.json. Expected a fast tokenizer; convert a slow one with "
+            "transformers: AutoTokenizer.from_pretrained(FOLDER, use_fast=True).save_pretrained(FOLDER)."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    for name in FILES:
+        if (model / name).is_file():
+            shutil.copyfile(model / name, out / name)
+    template = _template(model, settings)
+    if template is not None:
+        (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
+    contract = {
+        "template": "none" if template is None else "chat",
+        "max_prompt_tokens": settings.max_prompt_tokens,
+        "max_completion_tokens": settings.max_completion_tokens,
+        "eos_token_id": _config_eos(model),
+    }
+    write_json(out / CONTRACT_FILE, contract)
+
+
+def _template(model: Path, settings: TextSettings) -> str | None:
+    if settings.template == "none":
+        return None
+    if settings.template != "chat":
+        path = Path(settings.template)
+        if not path.is_file():
+            raise SettingsError(f"text.template {settings.template!r}: no such file. Expected chat, none or a Jinja file.")
+        return path.read_text(encoding="utf-8")
+    own = model / TEMPLATE_FILE
+    if own.is_file():
+        return own.read_text(encoding="utf-8")
+    config = model / "tokenizer_config.json"
+    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    if isinstance(template, list):
+        template = next((each["template"] for each in template if each["name"] == "default"), None)
+    if not template:
+        raise ModelError(
+            f"{model}: its tokenizer has no chat template. Give one (text.template: FILE), "
+            "or take the texts as they are (text.template: none)."
+        )
+    return str(template)
+
+
+def _config_eos(model: Path) -> list[int]:
+    """End-of-sequence ids of the model's own configuration: what generation stops at."""
+    for name in ("generation_config.json", "config.json"):
+        path = model / name
+        if path.is_file():
+            eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            if eos is not None:
+                return [eos] if isinstance(eos, int) else list(eos)
+    return []

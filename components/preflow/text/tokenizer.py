@@ -1,0 +1,196 @@
+"""The tokenization contract: one place where messages become tokens, for every step.
+
+The prompt is rendered with the generation prompt; the completion is encoded on its own, plus the turn's end token iff
+it is finished. So the prompt is an exact token prefix, and sampled completions keep the tokens they were sampled as.
+Special tokens are never doubled, and nothing is ever masked by comparing with the padding token.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken
+from tokenizers import Tokenizer as FastTokenizer
+
+from preflow.artifacts.ids import Message, sequence_id
+from preflow.errors import ModelError
+from preflow.text.stage import CONTRACT_FILE, TEMPLATE_FILE
+from preflow.text.template import render
+
+SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
+PROBE = "Probe."
+
+
+@dataclass(frozen=True)
+class TokenizedSequence:
+    """A prompt and its completion as token ids; `*_cut` counts the tokens that truncation removed."""
+
+    prompt_ids: list[int]
+    completion_ids: list[int]
+    prompt_cut: int = 0
+    completion_cut: int = 0
+
+    @property
+    def id(self) -> str:
+        return sequence_id(self.prompt_ids, self.completion_ids)
+
+
+class Tokenizer:
+    """A staged tokenizer folder at work. Make one with `Tokenizer.load`."""
+
+    def __init__(self, fast: FastTokenizer, names: dict[str, str], template: str | None, contract: dict[str, Any]):
+        self.fast, self.names, self.template = fast, names, template
+        self.max_prompt_tokens: int = contract["max_prompt_tokens"]
+        self.max_completion_tokens: int = contract["max_completion_tokens"]
+        self._config_eos: list[int] = contract.get("eos_token_id", [])
+        self.fast.no_padding()
+        self.fast.no_truncation()
+
+    @classmethod
+    def load(cls, folder: str | Path) -> "Tokenizer":
+        """Raises ModelError for a folder that was not staged or cannot be read."""
+        folder = Path(folder)
+        try:
+            contract = json.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
+            fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
+        except FileNotFoundError as error:
+            raise ModelError(f"{folder}: no {Path(error.filename or CONTRACT_FILE).name}. Expected a staged tokenizer.") from None
+        except Exception as error:  # the Rust side raises plain Exception
+            raise ModelError(f"{folder}: tokenizer.json cannot be read ({error}). Save the tokenizer again.") from None
+        config_path = folder / "tokenizer_config.json"
+        config = json.loads(config_path.read_text(encoding="utf-8")) if config_path.is_file() else {}
+        names = {name: _content(config[name]) for name in SPECIAL_NAMES if config.get(name)}
+        known = fast.get_vocab(with_added_tokens=True)
+        missing = [AddedToken(text, special=True) for text in names.values() if text not in known]
+        if missing:
+            raise ModelError(f"{folder}: special tokens {[str(t.content) for t in missing]} are not in tokenizer.json. Save it again.")
+        template_path = folder / TEMPLATE_FILE
+        template = template_path.read_text(encoding="utf-8") if template_path.is_file() else None
+        return cls(fast, names, template, contract)
+
+    @property
+    def vocab_size(self) -> int:
+        return int(self.fast.get_vocab_size(with_added_tokens=True))
+
+    @cached_property
+    def eos_id(self) -> int:
+        if "eos_token" in self.names:
+            return int(self.fast.token_to_id(self.names["eos_token"]))
+        if self._config_eos:
+            return self._config_eos[0]
+        raise ModelError("the tokenizer names no eos_token and the model no eos_token_id. Set eos_token in tokenizer_config.json.")
+
+    @cached_property
+    def pad_id(self) -> int:
+        """What fills a row's end. Its value changes no result: lengths decide what counts."""
+        return int(self.fast.token_to_id(self.names["pad_token"])) if "pad_token" in self.names else self.eos_id
+
+    @cached_property
+    def turn_end_id(self) -> int:
+        """The special token that the template puts after an assistant's turn; else end-of-sequence."""
+        if self.template is None:
+            return self.eos_id
+        text = self._render([{"role": "user", "content": "?"}, {"role": "assistant", "content": PROBE}], False)
+        _, found, after = text.rpartition(PROBE)
+        ids = self.fast.encode(after.lstrip(), add_special_tokens=False).ids if found else []
+        special = self.fast.get_added_tokens_decoder()
+        return int(ids[0]) if ids and ids[0] in special else self.eos_id
+
+    @cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """Sampling ends at these: the turn's end, and the end-of-sequence tokens."""
+        return frozenset({self.turn_end_id, self.eos_id, *self._config_eos})
+
+    def render_prompt(self, messages: Sequence[Message]) -> str:
+        """A prompt as text, with the generation prompt. A last turn by the assistant is left open, to be continued."""
+        if self.template is None:
+            return "".join(message["content"] for message in messages)
+        if messages and messages[-1]["role"] == "assistant":
+            return self._render(messages[:-1], True) + messages[-1]["content"]
+        return self._render(messages, True)
+
+    def _render(self, messages: Sequence[Message], generation: bool) -> str:
+        assert self.template is not None
+        return render(self.template, messages, add_generation_prompt=generation, **self.names)
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a prompt. A template writes its own special tokens; a plain text gets what the tokenizer adds."""
+        return self._prompt_ids(self.render_prompt(messages))
+
+    def _prompt_ids(self, text: str) -> list[int]:
+        if self.template is not None:
+            return list(self.fast.encode(text, add_special_tokens=False).ids)
+        return self._leading_ids + list(self.fast.encode(text, add_special_tokens=False).ids)
+
+    @cached_property
+    def _leading_ids(self) -> list[int]:
+        """What the tokenizer itself puts before a plain text (a BOS, or nothing); what it puts after is left out."""
+        plain = self.fast.encode("x", add_special_tokens=False).ids
+        whole = self.fast.encode("x", add_special_tokens=True).ids
+        starts = [start for start in range(len(whole)) if whole[start : start + len(plain)] == plain]
+        return list(whole[: starts[0]]) if starts else []
+
+    @cached_property
+    def _anchor(self) -> tuple[str, int] | None:
+        """A text and its token count to encode completions behind, where the tokenizer would prefix a space (SentencePiece)."""
+        anchor = "\n"
+        alone, behind = self._ids("a"), self._ids(anchor + "a")
+        count = len(self._ids(anchor))
+        if behind[count:] != alone and behind[:count] == self._ids(anchor):
+            return anchor, count
+        return None
+
+    def _ids(self, text: str) -> list[int]:
+        return list(self.fast.encode(text, add_special_tokens=False).ids)
+
+    def encode_completion(self, text: str, finished: bool = True) -> list[int]:
+        """Token ids of a completion on its own, without a prefix space of the tokenizer's, plus the turn's end iff finished."""
+        return self.encode_completions([text], [finished])[0]
+
+    def encode_completions(self, texts: Sequence[str], finished: Sequence[bool] | None = None) -> list[list[int]]:
+        """As `encode_completion`, for many at once (in parallel)."""
+        anchor, count = self._anchor or ("", 0)
+        encodings = self.fast.encode_batch([anchor + text for text in texts], add_special_tokens=False)
+        ends = [True] * len(texts) if finished is None else finished
+        return [
+            [*encoding.ids[count:], self.turn_end_id] if end else list(encoding.ids[count:])
+            for encoding, end in zip(encodings, ends, strict=True)
+        ]
+
+    def encode_prompts(self, prompts: Sequence[Sequence[Message]]) -> list[list[int]]:
+        """As `encode_prompt`, for many at once (in parallel)."""
+        leading = [] if self.template is not None else self._leading_ids
+        texts = [self.render_prompt(messages) for messages in prompts]
+        return [[*leading, *encoding.ids] for encoding in self.fast.encode_batch(texts, add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Token ids as text, special tokens left out, a prefix space kept (the completion continues the prompt)."""
+        anchor, count = self._anchor or ("", 0)
+        if not count:
+            return str(self.fast.decode(list(ids), skip_special_tokens=True))
+        before = self._ids(anchor)
+        return str(self.fast.decode(before + list(ids), skip_special_tokens=True)).removeprefix(anchor)
+
+    def sequence(
+        self, prompt: Sequence[Message], text: str, *, finished: bool = True, token_ids: Sequence[int] | None = None
+    ) -> TokenizedSequence:
+        """A prompt with its completion, truncated: the prompt keeps its end, the completion its beginning.
+
+        `token_ids` are the tokens a completion was sampled as; they are taken as they are.
+        """
+        completion = list(token_ids) if token_ids is not None else self.encode_completion(text, finished)
+        return self.truncated(self.encode_prompt(prompt), completion)
+
+    def truncated(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> TokenizedSequence:
+        """Token ids within the contract's limits."""
+        prompt_cut = max(0, len(prompt_ids) - self.max_prompt_tokens)
+        completion_cut = max(0, len(completion_ids) - self.max_completion_tokens)
+        kept_prompt, kept = list(prompt_ids[prompt_cut:]), list(completion_ids[: self.max_completion_tokens])
+        return TokenizedSequence(kept_prompt, kept, prompt_cut, completion_cut)
+
+
+def _content(token: Any) -> str:
+    return token["content"] if isinstance(token, dict) else str(token)
