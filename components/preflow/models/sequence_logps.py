@@ -1,0 +1,121 @@
+"""Log-probs of completions: the LM head only where a completion token is predicted, in chunks, in float32.
+
+`SequenceLogps` is a module around a causal language model, so that data-parallel wrappers see its forward pass.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from preflow.errors import ModelError
+from preflow.models.packing import PackedBatch, PromptGroup, pack
+
+CHUNK_BYTES = 128 << 20
+SELF_CHECK_TOLERANCE = 2e-3
+
+
+class _ChunkedLogps(torch.autograd.Function):
+    """log softmax(scale(hidden @ weight.T))[target] without keeping the logits: the backward pass makes them again.
+
+    Memory is one chunk of logits whatever the number of tokens; the price is one more product in the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, chunk: int) -> Tensor:
+        accumulate = _accumulation_dtype(hidden)
+        logps = torch.empty(len(targets), dtype=accumulate, device=hidden.device)
+        sums = torch.empty_like(logps)
+        for part in _slices(len(targets), chunk):
+            logits = _logits(hidden[part], weight, bias)
+            sums[part] = logits.logsumexp(-1)
+            logps[part] = logits.gather(-1, targets[part, None])[:, 0] - sums[part]
+        ctx.save_for_backward(hidden, weight, bias, targets, sums)
+        ctx.chunk = chunk
+        return logps
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, weight, bias, targets, sums = ctx.saved_tensors
+        gradient = gradients[0]
+        needs_hidden, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        to_hidden = torch.empty_like(hidden) if needs_hidden else None
+        to_weight = torch.zeros_like(weight, dtype=gradient.dtype) if needs_weight else None
+        to_bias = torch.zeros_like(bias, dtype=gradient.dtype) if needs_bias and bias is not None else None
+        for part in _slices(len(targets), ctx.chunk):
+            # d logp[target] / d logits = onehot(target) - softmax(logits)
+            slope = _logits(hidden[part], weight, bias).sub_(sums[part, None]).exp_().mul_(-gradient[part, None])
+            slope.scatter_add_(-1, targets[part, None], gradient[part, None])
+            if to_bias is not None:
+                to_bias += slope.sum(0)
+            slope = slope.to(hidden.dtype)
+            if to_hidden is not None:
+                to_hidden[part] = slope @ weight
+            if to_weight is not None:
+                to_weight.addmm_(slope.T.to(to_weight.dtype), hidden[part].to(to_weight.dtype))
+        return to_hidden, to_weight.to(weight.dtype) if to_weight is not None else None, to_bias, None, None
+
+
+def _accumulation_dtype(hidden: Tensor) -> torch.dtype:
+    return torch.float64 if hidden.dtype == torch.float64 else torch.float32
+
+
+def _logits(hidden: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return nn.functional.linear(hidden, weight, bias).to(_accumulation_dtype(hidden))
+
+
+def _slices(length: int, chunk: int) -> list[slice]:
+    return [slice(start, min(start + chunk, length)) for start in range(0, length, chunk)]
+
+
+class SequenceLogps(nn.Module):
+    """`forward(batch)` gives [S] nats: the log-prob of every sequence of a packed batch, in the batch's own order."""
+
+    def __init__(self, model: PreTrainedModel):
+        super().__init__()
+        self.model = model
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        per_token = self.token_logps(batch)
+        sums = torch.zeros(len(batch.indices), dtype=per_token.dtype, device=per_token.device)
+        return sums.index_add(0, batch.sequences, per_token)
+
+    def token_logps(self, batch: PackedBatch) -> Tensor:
+        """[N] nats: the log-prob of every completion token, sequence after sequence."""
+        mask = batch.mask
+        if mask is not None and self.model.config._attn_implementation == "eager":
+            least = torch.finfo(self.model.dtype).min
+            mask = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device).masked_fill(~mask, least)
+        output = _decoder(self.model)(
+            input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
+        )
+        hidden = output.last_hidden_state[batch.rows, batch.columns]
+        head = self.model.get_output_embeddings()
+        chunk = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
+        return _ChunkedLogps.apply(hidden, head.weight, getattr(head, "bias", None), batch.targets, chunk)
+
+
+def _decoder(model: Any) -> nn.Module:
+    """The model without its head; a peft wrapper is looked through (its layers sit inside the base model)."""
+    inner = model.get_base_model() if hasattr(model, "get_base_model") else model
+    return inner.get_decoder() if hasattr(inner, "get_decoder") else inner.base_model
+
+
+@torch.no_grad()
+def check_model(model: PreTrainedModel) -> None:
+    """Compare packed log-probs with the model's own logits, on a few tokens. Raises ModelError for a model that does more
+    with its hidden states than attend and project (soft-capped logits, state-space layers, attention of its own)."""
+    size = model.get_output_embeddings().weight.shape[0]
+    prompt, first, second = [1 % size, 2 % size, 3 % size], [4 % size, 5 % size, 6 % size], [7 % size, 2 % size]
+    found = SequenceLogps(model)(pack([PromptGroup(prompt, (first, second), (0, 1))]).to(model.device))
+    for completion, logp in zip((first, second), found, strict=True):
+        ids = torch.tensor([prompt + completion], device=model.device)
+        own = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)[0, len(prompt) - 1 : -1]
+        expected = own.gather(-1, ids[0, len(prompt) :, None]).sum()
+        tolerance = SELF_CHECK_TOLERANCE * (1 if model.dtype in (torch.float32, torch.float64) else 100)
+        if not torch.isclose(logp.float(), expected, rtol=tolerance, atol=tolerance):
+            raise ModelError(
+                f"{type(model).__name__}: log-probs of packed sequences are {logp.item():.4f}, the model's own {expected.item():.4f}. "
+                "This architecture is not supported; expected a decoder with causal self-attention and a linear head."
+            )
