@@ -1,0 +1,96 @@
+"""Checkpoints: a folder per optimizer step, published whole, outside artifacts.
+
+Tensors are safetensors, the rest is JSON: nothing is unpickled. The two latest are kept, so that a kill while one is
+written leaves the other.
+"""
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from preflow.artifacts.files import publish_folder, write_json
+from preflow.artifacts.manifest import verify_manifest, write_manifest
+from preflow.errors import ArtifactError
+
+KEPT = 2
+
+
+def save_checkpoint(
+    folder: Path,
+    step: int,
+    parameters: Mapping[str, Tensor],
+    optimizer: Optimizer,
+    scheduler: LRScheduler,
+    state: Mapping[str, Any],
+) -> None:
+    """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG and `state` (JSON)."""
+    with publish_folder(folder / f"step-{step:08d}") as temporary:
+        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, temporary / "parameters.safetensors")
+        tensors, scalars = _split_optimizer(optimizer)
+        save_file(tensors, temporary / "optimizer.safetensors")
+        save_file({"torch": torch.get_rng_state()}, temporary / "rng.safetensors")
+        content = {"step": step, "scheduler": scheduler.state_dict(), "optimizer": scalars, "state": dict(state)}
+        content["scheduler"] = {name: value for name, value in content["scheduler"].items() if name != "lr_lambdas"}
+        write_json(temporary / "state.json", content)
+        write_manifest(temporary)
+    for old in _steps(folder)[:-KEPT]:
+        shutil.rmtree(old)
+
+
+def load_checkpoint(
+    folder: Path, parameters: Mapping[str, Tensor], optimizer: Optimizer, scheduler: LRScheduler
+) -> tuple[int, dict[str, Any]] | None:
+    """(step, state) of the latest whole checkpoint, loaded in place; None if there is none. A damaged one is passed over."""
+    for path in reversed(_steps(folder)):
+        try:
+            verify_manifest(path)
+        except ArtifactError:
+            continue
+        content = json.loads((path / "state.json").read_text(encoding="utf-8"))
+        stored = load_file(path / "parameters.safetensors")
+        with torch.no_grad():
+            for name, value in parameters.items():
+                value.copy_(stored[name])
+        _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
+        scheduler.load_state_dict(content["scheduler"])
+        torch.set_rng_state(load_file(path / "rng.safetensors")["torch"])
+        return int(content["step"]), content["state"]
+    return None
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """The result is published: its checkpoints are of no more use."""
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _steps(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.glob("step-*") if path.is_dir())
+
+
+def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The optimizer's state as tensors by "<parameter>/<name>", and the plain numbers of its groups."""
+    state = optimizer.state_dict()
+    tensors = {
+        f"{index}/{name}": value.contiguous()
+        for index, values in state["state"].items()
+        for name, value in values.items()
+        if isinstance(value, Tensor)
+    }
+    return tensors, {"param_groups": state["param_groups"]}
+
+
+def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        index, _, name = key.partition("/")
+        state.setdefault(int(index), {})[name] = value
+    groups = [{**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in scalars["param_groups"]]
+    optimizer.load_state_dict({"state": state, "param_groups": groups})

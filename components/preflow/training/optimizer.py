@@ -1,0 +1,40 @@
+"""Optimizers and learning-rate schedules by name."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch.nn import Parameter
+from torch.optim import AdamW, Optimizer, RMSprop
+from torch.optim.lr_scheduler import LambdaLR
+
+from preflow.settings.train import TrainOptions
+
+
+def make_optimizer(parameters: Iterable[Parameter], settings: TrainOptions) -> Optimizer:
+    """AdamW or RMSprop with torch's own defaults for the rest."""
+    trained = [parameter for parameter in parameters if parameter.requires_grad]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "rmsprop":
+        return RMSprop(trained, lr=rate, weight_decay=decay)
+    return AdamW(trained, lr=rate, weight_decay=decay)
+
+
+def make_scheduler(optimizer: Optimizer, settings: TrainOptions, total_steps: int) -> LambdaLR:
+    """Linear warm-up over `warmup_steps`, then constant, linear to zero, or cosine to zero at `total_steps`."""
+
+    def factor(step: int) -> float:
+        if step < settings.warmup_steps:
+            return (step + 1) / settings.warmup_steps
+        if settings.schedule == "constant":
+            return 1.0
+        done = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+        return 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+
+    return LambdaLR(optimizer, factor)
+
+
+def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
+    """Scale gradients to at most `max_norm`; returns the norm before."""
+    trained = [parameter for parameter in parameters if parameter.grad is not None]
+    return float(torch.nn.utils.clip_grad_norm_(trained, max_norm))

@@ -1,0 +1,58 @@
+"""The policy to be trained: all weights or a LoRA adapter; its trained parameters; how it is published."""
+
+import shutil
+from pathlib import Path
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from preflow.artifacts.files import publish_folder
+from preflow.artifacts.manifest import write_manifest
+from preflow.models.load import load_model
+from preflow.models.sequence_logps import check_model
+from preflow.settings.train import LoraSettings, TrainOptions
+
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
+
+
+def make_policy(folder: str | Path, settings: TrainOptions, device: torch.device) -> PreTrainedModel | PeftModel:
+    """The model of `folder`, ready to train. Raises ModelError."""
+    model = load_model(folder, settings.dtype).to(device)
+    check_model(model)
+    if settings.gradient_checkpointing:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        model.train()  # transformers checkpoints in training mode only; dropout is zero, so nothing else changes
+    if settings.lora is None:
+        return model
+    torch.manual_seed(settings.seed)  # the adapter's first half starts at random
+    if settings.gradient_checkpointing:
+        model.enable_input_require_grads()
+    return get_peft_model(model, _lora_config(settings.lora))
+
+
+def _lora_config(lora: LoraSettings) -> LoraConfig:
+    targets = lora.targets if lora.targets == "all-linear" else [name.strip() for name in lora.targets.split(",")]
+    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+
+
+def trained_parameters(policy: torch.nn.Module) -> dict[str, Tensor]:
+    """Parameters with a gradient, by name; tied ones once."""
+    return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
+
+
+def publish_policy(policy: PreTrainedModel | PeftModel, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]) -> None:
+    """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer."""
+    with publish_folder(target) as folder:
+        if isinstance(policy, PeftModel):
+            policy.save_pretrained(folder / "adapter")
+            policy = policy.merge_and_unload()
+        if policy.is_gradient_checkpointing:
+            policy.gradient_checkpointing_disable()
+        policy.save_pretrained(folder)
+        for name in (*TOKENIZER_FILES, "generation_config.json"):
+            origin = Path(source) / name if (Path(source) / name).is_file() else Path(tokenizer) / name
+            if origin.is_file():
+                shutil.copyfile(origin, folder / name)
+        write_manifest(folder, facts)
