@@ -5,6 +5,8 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 GRACE_SECONDS = 20.0
@@ -35,3 +37,19 @@ def stop_on_sigterm() -> None:
 def _raise_stopped(number: int, frame: Any) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not interrupt the saving
     raise Stopped
+
+
+@contextmanager
+def deferred_stop() -> Iterator[Callable[[], bool]]:
+    """While work must not be torn apart: SIGTERM only sets what the yielded function returns."""
+    requested = False
+
+    def remember(number: int, frame: Any) -> None:
+        nonlocal requested
+        requested = True
+
+    before = signal.signal(signal.SIGTERM, remember)
+    try:
+        yield lambda: requested
+    finally:
+        signal.signal(signal.SIGTERM, before)

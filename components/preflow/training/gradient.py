@@ -70,9 +70,11 @@ class GradientEngine:
         micro_batch_tokens: int,
         device: torch.device,
         no_sync: NoSync = nullcontext,
+        before_micro_batch: Callable[[], None] = lambda: None,
     ):
         self.module, self.streams, self.terms = module, streams, terms
         self.micro_batch_tokens, self.device, self.no_sync = micro_batch_tokens, device, no_sync
+        self.before_micro_batch = before_micro_batch
         self.coupled = any(bound.term.coupled for bound in terms)
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
@@ -149,6 +151,7 @@ class GradientEngine:
         """Every process takes every world-th micro-batch; one that runs out repeats its last with weight zero."""
         mine, rounds = self._mine(micros), -(-len(micros) // self.world)
         for turn in range(rounds):
+            self.before_micro_batch()
             micro = mine[turn] if turn < len(mine) else micros[0]
             packed = pack(micro.groups).to(self.device)
             with self.no_sync() if turn < rounds - 1 else nullcontext():

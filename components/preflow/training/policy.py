@@ -52,7 +52,8 @@ def publish_policy(policy: PreTrainedModel | PeftModel, source: str | Path, toke
             policy.gradient_checkpointing_disable()
         policy.save_pretrained(folder)
         for name in (*TOKENIZER_FILES, "generation_config.json"):
-            origin = Path(source) / name if (Path(source) / name).is_file() else Path(tokenizer) / name
-            if origin.is_file():
+            # The template that was trained with goes along, which may not be the model's own.
+            origin = next((place / name for place in (Path(tokenizer), Path(source)) if (place / name).is_file()), None)
+            if origin:
                 shutil.copyfile(origin, folder / name)
         write_manifest(folder, facts)

@@ -1,0 +1,38 @@
+"""Reference log-probs: one forward pass over every unique sequence, kept by sequence id."""
+
+from preflow.artifacts.io import read_rows, write_rows
+from preflow.artifacts.kinds import PAIRS, SEQUENCE_LOGPS
+from preflow.artifacts.manifest import read_manifest
+from preflow.models.load import device, load_model, use_all_cores
+from preflow.models.sequence_logps import SequenceLogps, check_model
+from preflow.settings.reference import ReferenceSettings
+from preflow.steps.kit import Step
+from preflow.text.tokenizer import Tokenizer
+from preflow.training.reference import online_logps
+from preflow.training.streams import pairs_stream
+
+
+def run(step: Step, *, data: str, model: str, tokenizer: str, logps: str) -> None:
+    """Write sequence_logps/v1 for the chosen and rejected sequences of pairs/v1 `data`."""
+    settings = step.settings(ReferenceSettings)
+    use_all_cores()
+    stream = pairs_stream(read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized"))
+    reference = load_model(model, settings.dtype).to(device())
+    check_model(reference)
+    step.log(f"{len(stream.store)} unique sequences of {len(stream)} pairs")
+    sums, tokens = online_logps(
+        SequenceLogps(reference),
+        stream.store,
+        micro_batch_tokens=settings.micro_batch_tokens,
+        device=device(),
+        progress=lambda done, total: step.progress(done, total, "sequences"),
+        per_token=True,
+    )
+    rows = (
+        {"sequence_id": identity, "logp": float(total), "token_logps": [float(each) for each in parts], "num_tokens": len(parts)}
+        for identity, total, parts in zip(stream.store.ids, sums, tokens, strict=True)
+    )
+    write_rows(logps, SEQUENCE_LOGPS, rows, {"model": read_manifest(model).digest, "dtype": settings.dtype})
+    step.fact("sequences", len(stream.store))
+    step.fact("prompts_truncated", stream.prompt_cut)
+    step.fact("completions_truncated", stream.completion_cut)
