@@ -47,6 +47,9 @@ def implicit_rewards(policy_logps: Tensor, reference_logps: Tensor, beta: float)
     return beta * (policy_logps - reference_logps)
 
 
+TIE_NATS = 1e-4  # float32 log-probs of the same sequence differ by as much between two ways of batching it
+
+
 def accuracy(margins: Tensor) -> Tensor:
-    """1 where the margin is positive, 0 where it is negative, one half for a tie, [B]."""
-    return (torch.sign(margins) + 1) / 2
+    """1 where the margin [B] (nats) is positive, 0 where it is negative, one half for a tie."""
+    return torch.where(margins.abs() <= TIE_NATS, 0.5, (margins > 0).to(margins.dtype))

@@ -1,7 +1,9 @@
 """What a training step says about itself, in the same words for every method."""
 
 import numpy as np
+import torch
 
+from preflow.losses.logps import accuracy
 from preflow.training.gradient import StepResult
 from preflow.training.streams import Stream
 
@@ -17,7 +19,7 @@ def step_metrics(result: StepResult, streams: dict[str, Stream], batch: dict[str
             values[f"train/{role}_logps"] = float(means[role].mean())
         if {"chosen", "rejected"} <= set(means) and "reference" in stream.reference_logps:
             margins = _margins(stream, numbers, means)
-            values["train/reward_accuracy"] = float(((np.sign(margins) + 1) / 2).mean())
+            values["train/reward_accuracy"] = float(accuracy(torch.from_numpy(margins)).mean())
             values["train/reward_margin"] = float(beta * margins.mean())
     return values
 

@@ -1,5 +1,6 @@
 """Preference training: data and reference log-probs in, an aligned model out."""
 
+from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.io import read_rows
 from preflow.artifacts.kinds import PAIRS
 from preflow.artifacts.manifest import read_manifest
@@ -36,7 +37,7 @@ def run(step: Step, *, data: str, logps: str, model: str, tokenizer: str, traine
         )
         finished = trainer.run()
         if finished:
-            facts = {"trained_from": read_manifest(model).digest, "data": data, "settings": step.settings_text}
+            facts = {"trained_from": read_manifest(model).digest, "data": file_sha256(data), "settings": step.settings_text}
             publish_policy(policy, model, tokenizer, trained, facts)
     if not finished:
         raise Stopped
