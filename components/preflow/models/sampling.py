@@ -99,11 +99,11 @@ class _Decoding:
         alive = torch.arange(len(self.draws), device=self.device)
         for step in range(self.draws.shape[1]):
             chosen, logp = draw_tokens(logits, self.draws[alive, step], self.temperature, self.top_k)
+            open_still = ~self.stopped[alive]  # a sequence that stopped is carried along until it pays to drop it
             self.tokens[alive, step] = chosen
-            self.logps[alive] += logp
-            self.lengths[alive] += 1
-            ended = torch.isin(chosen, self.stop)
-            self.stopped[alive] |= ended
+            self.logps[alive] += torch.where(open_still, logp, 0.0)
+            self.lengths[alive] += open_still.long()
+            self.stopped[alive] |= torch.isin(chosen, self.stop)
             if step + 1 == self.draws.shape[1] or bool(self.stopped[alive].all()):
                 break
             running = ~self.stopped[alive]
@@ -114,7 +114,6 @@ class _Decoding:
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
             logits = self._step(chosen, cache, mask)
             progress(step + 1)
-        self._forget_after_stop()
 
     def _prefill(self) -> tuple[Tensor, DynamicCache, Tensor]:
         """Read every prompt once (padded on the left), then repeat its keys and values for each of its samples."""
@@ -144,12 +143,6 @@ class _Decoding:
             input_ids=tokens[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True
         )
         return output.logits[:, -1]
-
-    def _forget_after_stop(self) -> None:
-        """Sequences that stopped were carried along until it paid to drop them: cut what came after."""
-        is_stop = torch.isin(self.tokens, self.stop)
-        first = torch.where(is_stop.any(1), is_stop.int().argmax(1) + 1, self.lengths)
-        self.lengths = torch.where(self.stopped, first, self.lengths)
 
     def result(self, row: int, prompt_id: str, index: int) -> Sample:
         ids = self.tokens[row, : int(self.lengths[row])].tolist()

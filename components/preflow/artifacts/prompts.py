@@ -1,0 +1,16 @@
+"""The prompts of an artifact, by id: of prompts/v1, or those that pairs/v1 carry."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from preflow.artifacts.io import read_rows
+from preflow.artifacts.kinds import PAIRS, PROMPTS
+
+
+def read_prompts(path: str) -> dict[str, list[dict[str, str]]]:
+    """prompt_id -> messages, each once, in the file's order. Raises ArtifactError for another kind."""
+    return {row["prompt_id"]: row["prompt"] for row in _rows(path)}
+
+
+def _rows(path: str) -> Iterator[dict[str, Any]]:
+    return read_rows(path, (PROMPTS, PAIRS), ("prompt_id", "prompt"))

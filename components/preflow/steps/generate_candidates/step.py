@@ -1,0 +1,64 @@
+"""Candidates: N samples of every prompt, kept with their token ids, finish reason and sampler log-prob."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from preflow.artifacts.ids import completion_id
+from preflow.artifacts.io import write_rows
+from preflow.artifacts.kinds import COMPLETIONS
+from preflow.artifacts.manifest import read_manifest
+from preflow.artifacts.prompts import read_prompts
+from preflow.errors import DataError, Problem
+from preflow.models.load import device, load_model, use_all_cores
+from preflow.models.sampling import Sample, sample
+from preflow.settings.generate import GenerateSettings
+from preflow.steps.kit import Step
+from preflow.text.tokenizer import Tokenizer
+
+
+def run(step: Step, *, prompts: str, model: str, tokenizer: str, completions: str) -> None:
+    """Write completions/v1 sampled from `model` for every prompt of `prompts`."""
+    settings = step.settings(GenerateSettings)
+    use_all_cores()
+    asked = read_prompts(prompts)
+    if not asked:
+        raise DataError([Problem(prompts, 0, "no_prompts", "no training prompts.", "Lower data.heldout_fraction, or add prompts.")])
+    policy = read_manifest(model).digest
+    samples = sample(
+        load_model(model, settings.dtype).to(device()),
+        Tokenizer.load(tokenizer),
+        list(asked.items()),
+        samples_per_prompt=settings.candidates_per_prompt,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        max_new_tokens=settings.max_new_tokens,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        progress=lambda done, total: step.progress(done, total, "samples"),
+    )
+    tally = {"tokens": 0, "length": 0}
+    rows = write_rows(completions, COMPLETIONS, _rows(samples, settings, policy, tally), {"policy": policy})
+    step.fact("prompts", len(asked))
+    step.fact("completions", rows)
+    step.fact("tokens", tally["tokens"])
+    step.fact("unfinished_share", tally["length"] / rows)
+
+
+def _rows(samples: Iterator[Sample], settings: GenerateSettings, policy: str, tally: dict[str, int]) -> Iterator[dict[str, Any]]:
+    for each in samples:
+        tally["tokens"] += len(each.token_ids)
+        tally["length"] += each.finish_reason == "length"
+        yield {
+            "completion_id": completion_id(each.prompt_id, each.text, policy, each.sample_index),
+            "prompt_id": each.prompt_id,
+            "sample_index": each.sample_index,
+            "text": each.text,
+            "token_ids": each.token_ids,
+            "source": "policy",
+            "finish_reason": each.finish_reason,
+            "policy": policy,
+            "temperature": settings.temperature,
+            "top_k": settings.top_k,
+            "sampler_logp": each.logp,
+            "split": "train",
+        }
