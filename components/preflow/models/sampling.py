@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
 from preflow.artifacts.ids import Message
-from preflow.selection.draws import uniforms
+from preflow.artifacts.draws import uniforms
 from preflow.text.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]

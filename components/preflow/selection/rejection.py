@@ -30,14 +30,12 @@ def statistical_rejection_sample(
     Args:
         scores: one finite number per candidate, in sampling order.
         num_accepted: k > 0; fewer are returned if the pool runs empty.
-        temperature: the paper's beta, in the scores' unit; 0 means the k best.
+        temperature: the paper's beta, in the scores' unit; 0 is its limit, the k best.
         uniforms: numbers in [0, 1), one for each candidate visited.
     Raises:
         ValueError: for a score that is not finite (a NaN would be accepted), k < 1, or a negative temperature.
     """
     _check(scores, num_accepted, temperature)
-    if temperature == 0:
-        return best_of_n(scores, num_accepted)
     pool, indices, rounds = list(range(len(scores))), [], []
     consumed, turn = 0, 0
     while pool and len(indices) < num_accepted:
@@ -45,7 +43,7 @@ def statistical_rejection_sample(
         taken = set()
         for index in pool:
             consumed += 1
-            if next(uniforms) >= math.exp((scores[index] - highest) / temperature):
+            if next(uniforms) >= _weight(scores[index] - highest, temperature):
                 continue
             taken.add(index)
             indices.append(index)
@@ -55,6 +53,13 @@ def statistical_rejection_sample(
         pool = [index for index in pool if index not in taken]
         turn += 1
     return Accepted(tuple(indices), tuple(rounds), consumed, not pool)
+
+
+def _weight(below_highest: float, temperature: float) -> float:
+    """The acceptance probability; at temperature 0, where the published listing divides by zero, its limit."""
+    if temperature == 0:
+        return 1.0 if below_highest == 0 else 0.0
+    return math.exp(below_highest / temperature)
 
 
 def best_of_n(scores: Sequence[float], num_accepted: int) -> Accepted:

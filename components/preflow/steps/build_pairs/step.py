@@ -10,7 +10,7 @@ from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import COMPLETIONS, PAIRS
 from preflow.artifacts.prompts import read_prompts
 from preflow.errors import ArtifactError, DataError, Problem
-from preflow.selection.draws import generator
+from preflow.artifacts.draws import generator
 from preflow.selection.grouping import by_prompt
 from preflow.selection.pairing import RULES
 from preflow.settings.pairs import PairsSettings

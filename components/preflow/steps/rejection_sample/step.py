@@ -7,7 +7,7 @@ from typing import Any
 from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import COMPLETIONS
 from preflow.errors import ArtifactError
-from preflow.selection.draws import generator
+from preflow.artifacts.draws import generator
 from preflow.selection.grouping import by_prompt
 from preflow.selection.rejection import Accepted, best_of_n, statistical_rejection_sample
 from preflow.settings.rejection import RejectionSettings
