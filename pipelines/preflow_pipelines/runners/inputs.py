@@ -1,0 +1,169 @@
+"""The input store: what enters a workflow from outside, under its content digest, so that the path is the digest.
+
+$PREFLOW_HOME/inputs/<sha256>[.ext]; names and places of the user's files do not count, their bytes do.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preflow.artifacts.digests import DigestIndex
+from preflow.artifacts.files import clear, publish_file, publish_folder
+from preflow.artifacts.manifest import NAME as MANIFEST
+from preflow.artifacts.manifest import contents_digest, read_manifest, write_manifest
+from preflow.errors import ArtifactError, ModelError, SettingsError
+from preflow.settings.plan import InputSpec
+from preflow.text.stage import stage_tokenizer
+from preflow_pipelines.runners.locks import exclusive
+from preflow_pipelines.runners.remote import fetch_model, fetch_uri, is_uri
+
+MODEL_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
+COMPOUND = (".jsonl.gz", ".json.gz", ".csv.gz")
+
+
+@dataclass(frozen=True)
+class StagedInput:
+    """`uri` is where the input lies in the store; `files` maps names in the store to the user's own paths."""
+
+    uri: str
+    digest: str
+    files: dict[str, str] = field(default_factory=dict)
+
+
+class InputStore:
+    """Stages inputs by content. Safe for several processes at once; what is there already is verified, not copied."""
+
+    def __init__(self, home: Path, index: DigestIndex, say: Callable[[str], None] = lambda text: None):
+        self.home, self.folder, self.index, self.say = home, home / "inputs", index, say
+
+    def stage(self, spec: InputSpec) -> StagedInput:
+        """Raises SettingsError, ModelError or ScorerError for what cannot be read."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.home / "cache" / "locks" / "inputs"):
+            return {"files": self._files, "model": self._model, "tokenizer": self._tokenizer, "scorer": self._scorer}[spec.kind](spec.source)
+
+    def local_model(self, place: str) -> Path:
+        """The folder of a model, fetched if it is elsewhere."""
+        if Path(place).is_dir():
+            return Path(place)
+        self.say(f"fetching model {place}")
+        return fetch_model(place, self.home)
+
+    def _files(self, source: dict[str, list[str]]) -> StagedInput:
+        contents: dict[str, Path] = {}
+        names: dict[str, str] = {}
+        for split, places in source.items():
+            for number, place in enumerate(places):
+                path = fetch_uri(place, self.home) if is_uri(place) else Path(place)
+                stem = f"{split}/{number:03d}"
+                inside = _files_below(path) if path.is_dir() else [path]
+                for each in inside:
+                    name = f"{stem}/{each.relative_to(path).as_posix()}" if path.is_dir() else stem + suffix_of(path)
+                    contents[name] = each
+                names[stem if path.is_dir() else stem + suffix_of(path)] = place
+        return self._folder_of(contents, names, link=False)
+
+    def _model(self, place: str) -> StagedInput:
+        folder = self.local_model(place)
+        contents = {path.name: path for pattern in MODEL_PATTERNS for path in folder.glob(pattern) if path.name != MANIFEST}
+        if "config.json" not in contents:
+            raise ModelError(f"{place}: no config.json. Expected a folder that transformers' save_pretrained wrote.")
+        if not any(name.endswith(".safetensors") for name in contents):
+            raise ModelError(f"{place}: no *.safetensors. Pickled weights are not loaded; save the model with safe_serialization=True.")
+        return self._folder_of(contents, {".": place}, link=True)
+
+    def _tokenizer(self, source: dict[str, Any]) -> StagedInput:
+        with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
+            stage_tokenizer(self.local_model(source["model"]), temporary, source["text"])
+            contents = {path.name: path for path in Path(temporary).iterdir()}
+            return self._folder_of(contents, {".": source["model"]}, link=False)
+
+    def _scorer(self, reference: str | None) -> StagedInput:
+        """One Python file: the user's, a line that imports a function from a module, or nothing."""
+        if reference is None:
+            return self._text("", "none")
+        place, _, function = reference.rpartition(":")
+        if not place.endswith(".py"):
+            return self._text(f"from {place} import {function}\n", reference)
+        try:
+            return self._text(Path(place).read_text(encoding="utf-8"), place)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{place}: cannot be read ({error}). Expected a Python file in UTF-8.") from None
+
+    def _text(self, text: str, origin: str) -> StagedInput:
+        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.folder, suffix=".py") as file:
+            file.write(text)
+            file.flush()
+            digest = self.index.sha256(file.name)
+            target = self.folder / f"{digest}.py"
+            if not target.is_file() or self.index.sha256(target) != digest:
+                with publish_file(target) as temporary:
+                    shutil.copyfile(file.name, temporary)
+        return StagedInput(str(target), digest, {".": origin})
+
+    def _folder_of(self, contents: dict[str, Path], names: dict[str, str], link: bool) -> StagedInput:
+        try:
+            digests = {name: self.index.sha256(path) for name, path in sorted(contents.items())}
+        except OSError as error:
+            raise SettingsError(f"{error.filename}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
+        digest = contents_digest(digests)
+        target = self.folder / digest
+        if not self._is_whole(target):
+            size = sum(path.stat().st_size for path in contents.values())
+            if size > 1 << 28:
+                self.say(f"copying {size / 1e9:.1f} GB into the input store")
+            with publish_folder(target) as temporary:
+                for name, path in contents.items():
+                    _place(path, temporary / name, link and name.endswith(".safetensors"))
+                write_manifest(temporary)
+        return StagedInput(str(target), digest, names)
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether a stored folder still holds what its manifest says; one that does not is removed."""
+        if not folder.exists():
+            return False
+        try:
+            files = read_manifest(folder).files
+            whole = all(self.index.sha256(folder / name) == entry["sha256"] for name, entry in files.items())
+        except (ArtifactError, OSError):
+            whole = False
+        if not whole:
+            self.say(f"{folder} was changed from outside; it is made again")
+            clear(folder)
+        return whole
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that says the format, in lower case."""
+    name = path.name.lower()
+    return next((suffix for suffix in COMPOUND if name.endswith(suffix)), path.suffix.lower())
+
+
+def _files_below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+
+
+def _place(source: Path, target: Path, link: bool) -> None:
+    """Copy, or hard-link big weights where the file system can: in-place edits are found by the digest index."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if link:
+        try:
+            target.hardlink_to(source.resolve())
+            return
+        except OSError:
+            pass
+    shutil.copyfile(source, target)
+
+
+@contextmanager
+def open_store(home: Path, say: Callable[[str], None] = lambda text: None) -> Iterator[InputStore]:
+    """A store whose digest index is saved at the end."""
+    index = DigestIndex(home / "cache" / "digests.json")
+    try:
+        yield InputStore(home, index, say)
+    finally:
+        index.save()
