@@ -1,0 +1,53 @@
+"""A stored run as a plan again, for `rerun`."""
+
+import secrets
+
+from preflow.errors import SettingsError
+from preflow.settings.plan import InputSpec, Plan
+from preflow.settings.runfile import RunFile
+from preflow.settings.text import TextSettings
+from preflow_pipelines.runners.binding import identify
+from preflow_pipelines.runners.folder import RunFolder
+from preflow_pipelines.runners.inputs import StagedInput
+from preflow_pipelines.runners.tasks import tasks_of
+
+
+def plan_of(run: RunFolder) -> Plan:
+    """The plan of a run, with its own settings and the inputs that are in the store (the user's files may be gone)."""
+    about = run.about
+    inputs = {name: _input(name, source, about) for name, source in about["sources"].items()}
+    return Plan(about["method"], RunFile.model_validate(about["run_file"]), about["sections"], inputs)
+
+
+def _input(name: str, source: object, about: dict[str, object]) -> InputSpec:
+    kinds = {"model": "model", "tokenizer": "tokenizer", "scorer": "scorer", "judge": "scorer"}
+    if isinstance(source, dict) and "text" in source:
+        source = {"model": source["model"], "text": TextSettings.model_validate(source["text"])}
+    return InputSpec(name, kinds.get(name, "files"), source)  # type: ignore[arg-type]
+
+
+def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
+    """The run's nonces with a new one for each of `steps`. Raises SettingsError for a step it does not have."""
+    about = run.about
+    nonces = dict(about["nonces"])
+    for step in steps:
+        name = step.replace("_", "-")
+        if name not in about["tasks"]:
+            raise SettingsError(f"run {run.id} has no step {step!r}. Its steps: {', '.join(about['tasks'])}.")
+        nonces[name] = secrets.token_hex(3)
+    return nonces
+
+
+def changed_code(run: RunFolder) -> dict[str, list[str]]:
+    """Steps of a run whose code is another one now: task -> modules that changed."""
+    about, spec = run.about, run.read("pipeline.json") or {}
+    staged = {name: StagedInput(**value) for name, value in about["inputs"].items()}
+    found = {}
+    for task in tasks_of(spec):
+        now, then = identify(task, about["sections"], staged).modules, about["tasks"][task.name]["modules"]
+        changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
+        if changed:
+            found[task.name] = changed
+    return found
+
+
