@@ -30,16 +30,20 @@ class Line:
 class RunDisplay:
     """Draws on standard error; without a terminal it prints a line per change and one per half minute of progress."""
 
-    def __init__(self, tasks: Sequence[str], console: Console | None = None):
+    def __init__(self, console: Console | None = None):
         self.console = console or Console(stderr=True, highlight=False)
-        self.lines = {task: Line() for task in tasks}
+        self.lines: dict[str, Line] = {}
         self._spinner = Spinner("dots", style="yellow")
         self._live = Live(console=self.console, get_renderable=self._table, refresh_per_second=5, transient=False)
 
     def __enter__(self) -> Self:
+        return self
+
+    def begin(self, tasks: Sequence[str]) -> None:
+        """The workflow's steps are known: start to draw."""
+        self.lines = {task: Line() for task in tasks}
         if self.console.is_terminal:
             self._live.start()
-        return self
 
     def __exit__(self, *exception: object) -> None:
         if self.console.is_terminal:
