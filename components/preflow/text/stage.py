@@ -32,6 +32,7 @@ def stage_tokenizer(model_folder: str | Path, out: str | Path, settings: TextSet
         "max_prompt_tokens": settings.max_prompt_tokens,
         "max_completion_tokens": settings.max_completion_tokens,
         "eos_token_id": _config_eos(model),
+        "max_positions": _max_positions(model),
     }
     write_json(out / CONTRACT_FILE, contract)
 
@@ -68,3 +69,11 @@ def _config_eos(model: Path) -> list[int]:
             if eos is not None:
                 return [eos] if isinstance(eos, int) else list(eos)
     return []
+
+
+def _max_positions(model: Path) -> int | None:
+    """The longest sequence that the model was made for."""
+    path = model / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    found = config.get("max_position_embeddings") or config.get("n_positions")
+    return int(found) if found else None

@@ -45,6 +45,7 @@ class Tokenizer:
         self.fast, self.names, self.template = fast, names, template
         self.max_prompt_tokens: int = contract["max_prompt_tokens"]
         self.max_completion_tokens: int = contract["max_completion_tokens"]
+        self.max_positions: int | None = contract.get("max_positions")
         self._config_eos: list[int] = contract.get("eos_token_id", [])
         self.fast.no_padding()
         self.fast.no_truncation()
@@ -185,11 +186,16 @@ class Tokenizer:
         return self.truncated(self.encode_prompt(prompt), completion)
 
     def truncated(self, prompt_ids: Sequence[int], completion_ids: Sequence[int]) -> TokenizedSequence:
-        """Token ids within the contract's limits."""
-        prompt_cut = max(0, len(prompt_ids) - self.max_prompt_tokens)
-        completion_cut = max(0, len(completion_ids) - self.max_completion_tokens)
-        kept_prompt, kept = list(prompt_ids[prompt_cut:]), list(completion_ids[: self.max_completion_tokens])
-        return TokenizedSequence(kept_prompt, kept, prompt_cut, completion_cut)
+        """Token ids within the contract's limits and the model's positions."""
+        kept_prompt = list(prompt_ids[-self.max_prompt_tokens :])
+        kept = list(completion_ids[: max(0, self.room_for_completion(len(kept_prompt)))])
+        return TokenizedSequence(kept_prompt, kept, len(prompt_ids) - len(kept_prompt), len(completion_ids) - len(kept))
+
+    def room_for_completion(self, prompt_tokens: int) -> int:
+        """How many completion tokens remain behind a prompt of this (truncated) length."""
+        if self.max_positions is None:
+            return self.max_completion_tokens
+        return min(self.max_completion_tokens, self.max_positions - prompt_tokens)
 
 
 def _content(token: Any) -> str:

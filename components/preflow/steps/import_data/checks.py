@@ -1,0 +1,46 @@
+"""What may not be in a record, whatever its shape was."""
+
+from preflow.settings.data import ImportSettings
+from preflow.steps.import_data.readers import RowError
+from preflow.steps.import_data.shapes import Record
+from preflow.text.tokenizer import Tokenizer
+
+# Shorter prompts are often taken up in a good answer ("Thank you" - "Thank you, too").
+REPEATED_PROMPT_CHARACTERS = 12
+
+
+def check_record(record: Record, settings: ImportSettings) -> None:
+    """Raises RowError for the first thing that is wrong."""
+    _check_prompt(record, settings)
+    last = record.prompt[-1]["content"].strip()
+    for name, text in record.completions.items():
+        if len(last) >= REPEATED_PROMPT_CHARACTERS and " " in last and text.lstrip().startswith(last):
+            raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", "Keep only the answer in the completion.")
+    if "chosen" in record.completions and record.completions["chosen"].strip() == record.completions["rejected"].strip():
+        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row; it teaches nothing.")
+
+
+def _check_prompt(record: Record, settings: ImportSettings) -> None:
+    if record.prompt[-1]["role"] == "assistant" and not settings.allow_assistant_prefix:
+        raise RowError(
+            "prompt_ends_with_assistant",
+            "the prompt ends with an assistant turn, expected a user's.",
+            "Move that turn into the completion, or set data.allow_assistant_prefix: true to have it continued.",
+        )
+    for message in record.prompt:
+        if not message["content"].strip() and message["role"] != "system":
+            raise RowError("empty_prompt", f"the prompt has an empty {message['role']} turn.", "Fill it in, or remove the row.")
+
+
+def check_lengths(record: Record, prompt_tokens: int, completion_tokens: dict[str, int], tokenizer: Tokenizer) -> None:
+    """Raises RowError for a completion of which truncation would leave nothing."""
+    room = tokenizer.room_for_completion(min(prompt_tokens, tokenizer.max_prompt_tokens))
+    for name, tokens in completion_tokens.items():
+        if tokens <= 1 and not record.completions[name].strip():
+            raise RowError("empty_completion", f"{name} has no tokens.", "Remove the row.")
+    if completion_tokens and room < 1:
+        raise RowError(
+            "completion_truncated_away",
+            f"the prompt's {prompt_tokens} tokens fill the model's {tokenizer.max_positions} positions; nothing of the completion would remain.",
+            f"Set text.max_prompt_tokens below {tokenizer.max_positions}, or shorten the prompt.",
+        )
