@@ -1,0 +1,213 @@
+"""Run folders as tracking sees them: what a run said about itself, read again and again while it goes.
+
+Needs neither mlflow nor the code that submits. Files that are not there yet, or that are half written, count as absent.
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from preflow.errors import ArtifactError
+from preflow.tracking.journal import Journal, read_journal
+
+Point = Mapping[str, Any]
+# The task whose policy is the run's: the first of these steps that the workflow has, in its last occurrence.
+POLICY_STEPS = ("train_preference", "train_rl", "sft")
+EVALUATION_STEP, REPORT_STEP = "evaluate", "report"
+STOPPED_BY_OTHERS = {"Killed", "Stopped"}
+
+
+@dataclass(frozen=True)
+class TaskView:
+    """A task that has begun. `state`: RUNNING, EXECUTED, CACHED, FAILED, or KILLED; times in seconds since the epoch."""
+
+    task: str
+    step: str
+    state: str
+    started: float
+    ended: float | None
+    settings: Mapping[str, Any]
+    key: str
+    points: list[Point]
+    journal: Journal | None
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    arguments: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    origin: str | None = None
+    error: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, or KILLED (neither ended nor alive). Tasks in order of their start."""
+
+    folder: Path
+    about: Mapping[str, Any]
+    state: str
+    ended: float | None
+    error: Mapping[str, Any] | None
+    tasks: list[TaskView]
+
+    @property
+    def id(self) -> str:
+        return str(self.about["id"])
+
+    @property
+    def is_over(self) -> bool:
+        return self.state != "RUNNING"
+
+    def last_of(self, *steps: str) -> TaskView | None:
+        """The last begun task of the first of `steps` that this workflow has."""
+        planned = {task["step"] for task in self.about["tasks"].values()}
+        wanted = next((step for step in steps if step in planned), None)
+        return next((task for task in reversed(self.tasks) if task.step == wanted), None)
+
+    @property
+    def policy_task(self) -> TaskView | None:
+        return self.last_of(*POLICY_STEPS)
+
+    @property
+    def evaluation_task(self) -> TaskView | None:
+        return self.last_of(EVALUATION_STEP)
+
+
+class RunReader:
+    """Reads a run folder again and again; files that did not change are not parsed again."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._parsed: dict[Path, tuple[tuple[int, int], Any]] = {}
+        self._tails: dict[Path, _Tail] = {}
+
+    def read(self) -> RunView | None:
+        """The run as it is now; None if the folder holds no run (yet)."""
+        alive = is_held(self.folder / "alive.lock")  # first: what a dead run leaves is complete, a living one's may grow
+        about, end = self._json(self.folder / "run.json"), self._json(self.folder / "end.json")
+        if about is None:
+            return None
+        state = end["state"] if end else "RUNNING" if alive else "KILLED"
+        tasks = [self._task(name, planned, state) for name, planned in about["tasks"].items()]
+        begun = sorted((task for task in tasks if task), key=lambda task: task.started)
+        ended = end["ended"] if end else self._last_sign(begun, about) if state == "KILLED" else None
+        return RunView(self.folder, about, state, ended, (end or {}).get("error"), begun)
+
+    def _task(self, name: str, planned: Mapping[str, Any], run_state: str) -> TaskView | None:
+        record = self._json(self.folder / "steps" / f"{name}.record.json")
+        status = self._json(self.folder / "steps" / f"{name}.step.json")
+        journal = self._journal(record)
+        points = list(journal["metrics"]) if journal else self._live_points(name)
+        if record:
+            failed = record["state"] == "FAILED"
+            error = record.get("error") or {}
+            state = "KILLED" if failed and error.get("type") in STOPPED_BY_OTHERS else record["state"]
+            settings = _settings(record["arguments"].get("settings"))
+            return TaskView(
+                name, planned["step"], state, record["started"], record["ended"], settings, record["key"], points, journal,
+                record["outputs"], record["arguments"], record.get("files") or {}, record.get("origin"), error or None,
+            )  # fmt: skip
+        if status is None:
+            return None
+        error, ended = status.get("error"), status.get("ended")
+        state = "RUNNING" if run_state == "RUNNING" else "KILLED" if not error or error["type"] in STOPPED_BY_OTHERS else "FAILED"
+        return TaskView(
+            name, planned["step"], state, status["started"], ended, {}, planned.get("key", ""), points, journal, error=error
+        )
+
+    def _journal(self, record: Mapping[str, Any] | None) -> Journal | None:
+        """The task's journal; None while there is none, and when the run that wrote it was deleted."""
+        path = record["outputs"].get("journal") if record else None
+        if path is None:
+            return None
+        found = self._parsed.get(Path(path))
+        if found is None:
+            try:
+                found = self._parsed[Path(path)] = ((0, 0), read_journal(path))
+            except ArtifactError:
+                return None
+        journal: Journal = found[1]
+        return journal
+
+    def _live_points(self, task: str) -> list[Point]:
+        path = self.folder / "steps" / f"{task}.metrics.jsonl"
+        return self._tails.setdefault(path, _Tail(path)).points()
+
+    def _json(self, path: Path) -> dict[str, Any] | None:
+        try:
+            status = path.stat()
+            signature = (status.st_mtime_ns, status.st_size)
+            if path not in self._parsed or self._parsed[path][0] != signature:
+                self._parsed[path] = (signature, dict(json.loads(path.read_text(encoding="utf-8"))))
+        except (OSError, ValueError):
+            return None
+        found: dict[str, Any] = self._parsed[path][1]
+        return found
+
+    def _last_sign(self, tasks: list[TaskView], about: Mapping[str, Any]) -> float:
+        """When a killed run was last seen: its latest time stamp."""
+        times = [about["created"]]
+        for task in tasks:
+            times += [task.started, task.ended or 0.0, *(point["time"] for point in task.points[-1:])]
+        return float(max(times))
+
+
+class _Tail:
+    """The points of a metrics.jsonl that grows; a line without its end is read the next time."""
+
+    def __init__(self, path: Path):
+        self.path, self._offset = path, 0
+        self._points: list[Point] = []
+
+    def points(self) -> list[Point]:
+        try:
+            if self.path.stat().st_size < self._offset:  # a resumed step wrote it anew
+                self._offset, self._points = 0, []
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                whole = file.read().rpartition(b"\n")
+        except OSError:
+            return []
+        self._offset += len(whole[0]) + len(whole[1])
+        for line in whole[0].splitlines():
+            try:
+                self._points.append(json.loads(line))
+            except ValueError:
+                continue
+        return list(self._points)
+
+
+def read_run(folder: Path) -> RunView | None:
+    """A run as it is now."""
+    return RunReader(folder).read()
+
+
+def run_folders(home: Path) -> Iterator[Path]:
+    """The folders of all runs, oldest first, so that originals come before what was reused from them."""
+    found = []
+    for path in (home / "runs").glob("*/run.json"):
+        try:
+            found.append((json.loads(path.read_text(encoding="utf-8"))["created"], path.parent))
+        except (OSError, ValueError, KeyError):
+            continue
+    yield from (folder for _, folder in sorted(found))
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock `path`."""
+    try:
+        with path.open("r") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
+def _settings(text: str | None) -> dict[str, Any]:
+    try:
+        return dict(json.loads(text or "{}"))
+    except ValueError:
+        return {}
