@@ -1,0 +1,86 @@
+"""Import: the user's files become artifacts, or a list of what is wrong with them."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from preflow.artifacts.files import publish_file, write_json, write_text
+from preflow.artifacts.io import RowWriter
+from preflow.errors import DataError, Problem
+from preflow.settings.data import ImportSettings
+from preflow.steps.import_data.importing import Importer, SourceFile
+from preflow.steps.import_data.page import render_page
+from preflow.steps.kit import Step
+from preflow.text.tokenizer import Tokenizer
+
+
+def run(step: Step, *, files: str, tokenizer: str, data: str, heldout: str, rejects: str, numbers: str, page: str) -> None:
+    """Write training rows to `data`, held-out rows to `heldout`, bad rows to `rejects`, and the report.
+
+    Raises DataError with rows and fixes, with nothing written, unless `on_bad_row` is drop.
+    """
+    settings = step.settings(ImportSettings)
+    sources = source_files(Path(files))
+    importer = Importer(sources, settings, Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows"))
+    with publish_file(rejects) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as bad:
+        importer.problems.on_each = lambda problem, row: _reject(bad, problem, row, settings)
+        with RowWriter(data, importer.kind) as train, RowWriter(heldout, importer.kind) as held:
+            for row in importer.rows():
+                if not importer.problems.total or settings.on_bad_row == "drop":
+                    (train if row["split"] == "train" else held).write(row)
+            _refuse(importer, settings, train.rows + held.rows)
+    report = _report(importer)
+    write_json(numbers, report, indent=1)
+    write_text(page, render_page(report, importer.numbers))
+    for name, value in report.items():
+        step.fact(name, value)
+    for text in _warnings(report):
+        step.warn(text)
+
+
+def source_files(folder: Path) -> list[SourceFile]:
+    """The staged files: train/000.jsonl ..., heldout/000.jsonl ...; a folder in there is a saved dataset."""
+    return [
+        SourceFile(path, str(path), "heldout" if split == "heldout" else None)
+        for split in ("train", "heldout")
+        if (folder / split).is_dir()
+        for path in sorted((folder / split).iterdir())
+    ]
+
+
+def _reject(file: Any, problem: Problem, row: Any, settings: ImportSettings) -> None:
+    if settings.on_bad_row == "drop":
+        content = row if isinstance(row, dict) else None
+        file.write(json.dumps({**problem.as_dict(), "content": content}, ensure_ascii=True, default=str) + "\n")
+
+
+def _refuse(importer: Importer, settings: ImportSettings, written: int) -> None:
+    problems = importer.problems
+    whole_file = any(problem.row == 0 for problem in problems.first)
+    if problems.total and (settings.on_bad_row == "stop" or whole_file or not written):
+        raise DataError(problems.first, problems.total)
+
+
+def _report(importer: Importer) -> dict[str, Any]:
+    return {
+        **importer.numbers.report(),
+        "rows_read": importer.rows_read,
+        "rows_dropped": importer.problems.total,
+        "duplicates": importer.seen.duplicates,
+        "opposite_pairs": importer.seen.opposites,
+    }
+
+
+def _warnings(report: dict[str, Any]) -> Iterator[str]:
+    if report["rows_dropped"]:
+        yield f"{report['rows_dropped']} of {report['rows_read']} rows were dropped; see the rejects file."
+    share = report.get("chosen_longer_share", 0.5)
+    if report["rows"] >= 50 and not 0.25 <= share <= 0.75:
+        yield f"length bias: the chosen text is the longer one in {share:.0%} of the pairs; a model can learn length instead."
+    if report["completions_truncated"]:
+        yield f"{report['completions_truncated']} completions lose their end (text.max_completion_tokens)."
+    if report["prompts_truncated"]:
+        yield f"{report['prompts_truncated']} prompts lose their beginning (text.max_prompt_tokens)."
+    if report["rows"] and not report["heldout"]:
+        yield "no rows are held out: nothing will be measured on this data."
