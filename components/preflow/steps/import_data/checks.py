@@ -14,7 +14,8 @@ def check_record(record: Record, settings: ImportSettings) -> None:
     _check_prompt(record, settings)
     last = record.prompt[-1]["content"].strip()
     for name, text in record.completions.items():
-        if len(last) >= REPEATED_PROMPT_CHARACTERS and " " in last and text.lstrip().startswith(last):
+        # An echo may well be what was rejected; in what is to be learned it is an export's mistake.
+        if name != "rejected" and len(last) >= REPEATED_PROMPT_CHARACTERS and " " in last and text.lstrip().startswith(last):
             raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", "Keep only the answer in the completion.")
     if "chosen" in record.completions and record.completions["chosen"].strip() == record.completions["rejected"].strip():
         raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row; it teaches nothing.")
