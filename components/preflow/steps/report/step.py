@@ -1,0 +1,20 @@
+"""The run's page: one self-contained HTML file."""
+
+import json
+from pathlib import Path
+
+from preflow.artifacts.files import write_text
+from preflow.artifacts.io import read_rows
+from preflow.artifacts.kinds import COMPLETIONS
+from preflow.steps.kit import Step
+from preflow.steps.report.page import render_page
+from preflow.tracking.journal import read_journal
+
+
+def run(step: Step, *, train_journal: str, evaluate_journal: str, samples: str, numbers: str, page: str) -> None:
+    """Write the page to `page`."""
+    headline = json.loads(Path(numbers).read_text(encoding="utf-8"))
+    rows = list(read_rows(samples, COMPLETIONS, ("prompt_id", "prompt", "sample_index", "text", "source", "score")))
+    text = render_page(read_journal(train_journal), read_journal(evaluate_journal), headline, rows)
+    write_text(page, text)
+    step.fact("samples", len(rows) // 2)
