@@ -4,7 +4,6 @@
 flavour is left aside: initialize, put the files, finalize. Such a model can be registered and downloaded all the same.
 """
 
-import contextlib
 import os
 import shutil
 import urllib.parse
@@ -76,13 +75,10 @@ def local_path(uri: str) -> Path | None:
 
 def _add_output(run: RunWriter, model_id: str, step: int) -> None:
     from mlflow.entities import LoggedModelOutput
-    from mlflow.exceptions import MlflowException
 
-    if model_id in run.models:
-        return
-    with contextlib.suppress(MlflowException):  # it is an output already; to say so twice is an error
+    if model_id not in run.models:  # to say it twice is an error
         run.client.log_outputs(run.id, [LoggedModelOutput(model_id, step)])
-    run.models.add(model_id)
+        run.models.add(model_id)
 
 
 def register(store: Store, view: RunView, model_id: str, run_id: str) -> str | None:
@@ -92,8 +88,11 @@ def register(store: Store, view: RunView, model_id: str, run_id: str) -> str | N
     name = view.about["tracking"].get("register_as")
     if not name or view.state != "SUCCEEDED":
         return None
-    with contextlib.suppress(MlflowException):  # it exists
+    try:
         store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
     escaped = name.replace("'", "\\'")
     for version in store.client.search_model_versions(f"name = '{escaped}'"):
         if version.tags.get(RUN) == view.id:

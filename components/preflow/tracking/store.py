@@ -86,9 +86,10 @@ def open_store(home: Path, tracking: Mapping[str, Any]) -> Store:
         make_local_store(home)
     else:
         check_server(uri)
-    from mlflow import MlflowClient
+    import mlflow
 
-    client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+    mlflow.set_tracking_uri(uri)  # the registry and artifact repositories look there, whatever their client was told
+    client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
     experiment_id = _experiment(client, name, home / ARTIFACTS if is_local else None)
     identity = store_identity(home, uri)
     assert identity is not None
@@ -104,13 +105,13 @@ def make_local_store(home: Path) -> None:
     with _only_one(home / f".{DATABASE}.lock"):
         if target.exists():
             return
-        temporary = home / f".{DATABASE}.{secrets.token_hex(6)}"
+        temporary = home / f".{DATABASE}.making.{secrets.token_hex(6)}"
         try:
             _build(temporary, home / ARTIFACTS)
             with contextlib.suppress(FileExistsError):  # where flock does nothing, the link still decides
                 os.link(temporary, target)
         finally:
-            for leftover in home.glob(f"{temporary.name}*"):
+            for leftover in home.glob(f".{DATABASE}.making.*"):  # also of an attempt that was killed
                 leftover.unlink(missing_ok=True)
 
 
