@@ -1,0 +1,237 @@
+"""The recorder: a process per run that projects its folder into MLflow while it goes, and closes runs that were killed.
+
+    python -m preflow.tracking.recorder RUN_DIR [--home HOME] [--follow]
+
+It never touches the run: it only reads the folder, and leaves mlflow.json (where the run is recorded) and, when all is
+written, synced.json. Interrupted, it or `sync` begins anew and ends with the same result. One writer per run: a lock.
+"""
+
+import argparse
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from preflow.artifacts.files import replace_json
+from preflow.tracking.projection import Projection
+from preflow.tracking.runs import RunReader, RunView, run_folders
+from preflow.tracking.store import Store, configure, open_store, store_identity, store_uri
+from preflow.tracking.view import provide_view
+
+POLL_SECONDS = 0.7
+LINK_SECONDS = 20.0  # how long to wait for the run that something was reused from to be recorded itself
+STEP_GRACE_SECONDS = 25.0  # a step whose launcher died saves a checkpoint before it leaves
+RETRY_SECONDS = (2.0, 5.0, 15.0, 30.0, 60.0, 120.0)  # waits when the store does not answer
+WHERE, SYNCED = "mlflow.json", "synced.json"
+
+
+def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool:
+    """Project a run until it is over; whether everything was written. False if another recorder has it."""
+    with _only_writer(folder) as mine:
+        if not mine:
+            say(f"{folder.name}: another recorder writes it")
+            return False
+        reader, projection, failures = RunReader(folder), None, 0
+        while True:
+            view = reader.read()
+            try:
+                if view is not None:
+                    projection = projection or _begin(home, view, say)
+                    if view.is_over:
+                        return _finish(folder, home, reader, projection, say)
+                    projection.push(view)
+                    _write_where(folder, home, projection)
+                    failures = 0
+            except Exception as error:  # tracking must outlive any trouble of the store
+                say(f"{time.strftime('%H:%M:%S')} {type(error).__name__}: {error}")
+                projection, failures = None, failures + 1
+                over = view is not None and view.is_over
+                if over and failures > len(RETRY_SECONDS):
+                    say("given up; `preflow ui` and `preflow compare` try again")
+                    return False
+                time.sleep(RETRY_SECONDS[min(failures, len(RETRY_SECONDS)) - 1])
+            time.sleep(POLL_SECONDS)
+
+
+def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str]:
+    """Project every run that is not wholly in MLflow yet; the problems met. Imports mlflow only if there is something to do."""
+    problems: list[str] = []
+    for folder in run_folders(home):
+        if is_synced(folder, home):
+            continue
+        with _only_writer(folder) as mine:
+            if not mine:  # its own recorder is at work
+                continue
+            reader = RunReader(folder)
+            view = reader.read()
+            if view is None:
+                continue
+            say(f"recording {folder.name}")
+            try:
+                projection = _begin(home, view, say)
+                if view.is_over:
+                    _finish(folder, home, reader, projection, say, patience=0.0)
+                else:
+                    projection.push(view)
+                    _write_where(folder, home, projection)
+            except Exception as error:
+                problems.append(f"{folder.name}: {type(error).__name__}: {error}")
+    return problems
+
+
+def is_synced(folder: Path, home: Path) -> bool:
+    """Whether the run is wholly in its store, and the store still is the one it was written to."""
+    synced = _read(folder / SYNCED)
+    return synced is not None and synced["store"] == store_identity(home, synced["tracking_uri"])
+
+
+def recorded_at(folder: Path, home: Path) -> Mapping[str, Any] | None:
+    """Where the run is recorded: tracking_uri, experiment, experiment_id, run_id, children; None if it is not (yet)."""
+    where = _read(folder / SYNCED) or _read(folder / WHERE)
+    if where is None or where["store"] != store_identity(home, where["tracking_uri"]):
+        return None
+    return where
+
+
+def wait_until_recorded(folder: Path, home: Path, seconds: float, *, wholly: bool = False) -> Mapping[str, Any] | None:
+    """As `recorded_at`, waiting for the recorder; with `wholly` until everything is written."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        where = recorded_at(folder, home)
+        if where is not None and (not wholly or is_synced(folder, home)):
+            return where
+        time.sleep(0.1)
+    return recorded_at(folder, home)
+
+
+def _begin(home: Path, view: RunView, say: Callable[[str], None]) -> Projection:
+    store = open_store(home, view.about["tracking"])
+    try:
+        provide_view(store)
+    except Exception as error:  # a convenience of the UI; its format is MLflow's own affair
+        say(f"saved view: {type(error).__name__}: {error}")
+    return Projection(store)
+
+
+def _finish(
+    folder: Path, home: Path, reader: RunReader, projection: Projection, say: Callable[[str], None], patience: float = LINK_SECONDS
+) -> bool:
+    """Write what is left of a run that is over, and say so in synced.json."""
+    view = _settled(reader, STEP_GRACE_SECONDS if patience else 0.0)
+    deadline = time.monotonic() + patience
+    projection.complete(view)
+    while projection.unlinked and _may_be_linked(view, projection, home) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+        projection.complete(view)
+    for problem in projection.problems:
+        say(f"not recorded: {problem}")
+    _write_where(folder, home, projection)
+    where = _where(projection) | {"problems": projection.problems, "completed": time.time()}
+    replace_json(folder / SYNCED, where)
+    return True
+
+
+def _settled(reader: RunReader, seconds: float) -> RunView:
+    """The run once the step that was in flight when its launcher died has left, too."""
+    deadline = time.monotonic() + seconds
+    while True:
+        view = reader.read()
+        assert view is not None
+        open_tasks = [task.task for task in view.tasks if task.ended is None]
+        if time.monotonic() >= deadline or not any(_is_running(reader.folder, task) for task in open_tasks):
+            return view
+        time.sleep(POLL_SECONDS)
+
+
+def _is_running(folder: Path, task: str) -> bool:
+    status = _read(folder / "steps" / f"{task}.step.json") or {}
+    try:
+        os.kill(int(status["pid"]), 0)
+    except (KeyError, ProcessLookupError):
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _may_be_linked(view: RunView, projection: Projection, home: Path) -> bool:
+    """Whether an original that is missing in MLflow is likely to appear: its run is there, and not recorded yet."""
+    origins = {task.origin for task in view.tasks if task.task in projection.unlinked and task.origin}
+    return any((home / "runs" / name / "run.json").is_file() and not is_synced(home / "runs" / name, home) for name in origins)
+
+
+def _where(projection: Projection) -> dict[str, Any]:
+    store: Store = projection.store
+    return {
+        "tracking_uri": store.uri,
+        "experiment": store.experiment,
+        "experiment_id": store.experiment_id,
+        "store": store.identity,
+        "run_id": projection.parent.id if projection.parent else None,
+        "children": {task: child.id for task, child in projection.children.items()},
+        "model_id": projection.model_id,
+        "model_version": projection.model_version,
+    }
+
+
+def _write_where(folder: Path, home: Path, projection: Projection) -> None:
+    where = _where(projection)
+    if _read(folder / WHERE) != where:
+        replace_json(folder / WHERE, where)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _only_writer(folder: Path) -> Iterator[bool]:
+    """Hold the run's recorder.lock; False if somebody else does."""
+    with (folder / "recorder.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        yield True
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m preflow.tracking.recorder", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN_DIR")
+    parser.add_argument("--home", type=Path, help="PREFLOW_HOME; default: two folders above the run's")
+    parser.add_argument("--follow", action="store_true", help="stay until the run is over")
+    given = parser.parse_args(arguments)
+    folder = given.run.resolve()
+    home = given.home.resolve() if given.home else folder.parents[1]
+    configure()
+    with suppress(OSError):
+        os.nice(5)  # the steps come first
+    if given.follow:
+        return 0 if follow(folder, home) else 1
+    view = RunReader(folder).read()
+    if view is None:
+        print(f"{folder}: no run.json; not a run", file=sys.stderr)
+        return 2
+    with _only_writer(folder) as mine:
+        if mine and not is_synced(folder, home):
+            reader = RunReader(folder)
+            projection = _begin(home, view, print)
+            if view.is_over:
+                _finish(folder, home, reader, projection, print)
+            else:
+                projection.push(view)
+                _write_where(folder, home, projection)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
