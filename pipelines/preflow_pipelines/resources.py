@@ -1,6 +1,6 @@
 """A hardware profile on a compiled pipeline's tasks: accelerators, node selectors, tolerations, memory, /dev/shm, retries."""
 
-from kfp import dsl, kubernetes
+from kfp import dsl
 
 from preflow.steps import images
 from preflow_pipelines.hardware import Hardware, RoleHardware
@@ -20,6 +20,10 @@ def apply_hardware(task: dsl.PipelineTask, hardware: Hardware) -> None:
     if role is None:
         return
     wanted: RoleHardware = getattr(hardware, role)
+    if wanted == RoleHardware():
+        return
+    from kfp import kubernetes  # imports the Kubernetes SDK (2 s), which a laptop's runs do without
+
     if wanted.cpu:
         task.set_cpu_request(wanted.cpu).set_cpu_limit(wanted.cpu)
     if wanted.memory:

@@ -73,10 +73,12 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
 def _sections(run: RunFile, inputs: Mapping[str, InputSpec]) -> dict[str, str]:
     method = find_method(run.method)
     reading = _only(run.data, ImportOptions)
+    if "evaluation_files" in inputs:
+        reading["heldout_fraction"] = 0.0  # what is measured on comes from elsewhere, so everything is trained on
     sections: dict[str, Section] = {"data": ImportSettings(**reading, kind=run.data.kind)}
     if "evaluation_files" in inputs:
         own_kind = "pairs" if run.evaluate.pairs else "prompts"
-        sections["evaluation_data"] = ImportSettings(**reading | {"split_column": None, "heldout_fraction": 0.0}, kind=own_kind)
+        sections["evaluation_data"] = ImportSettings(**reading | {"split_column": None}, kind=own_kind)
     for name in ("generate", "rejection", "pairs", "reference"):
         if getattr(run, name) is not None:
             sections[name] = getattr(run, name)

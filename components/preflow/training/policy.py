@@ -2,9 +2,9 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import torch
-from peft import LoraConfig, PeftModel, get_peft_model
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -17,7 +17,7 @@ from preflow.settings.train import LoraSettings, TrainOptions
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
 
 
-def make_policy(folder: str | Path, settings: TrainOptions, device: torch.device) -> PreTrainedModel | PeftModel:
+def make_policy(folder: str | Path, settings: TrainOptions, device: torch.device) -> Any:
     """The model of `folder`, ready to train. Raises ModelError."""
     model = load_model(folder, settings.dtype).to(device)
     check_model(model)
@@ -29,12 +29,15 @@ def make_policy(folder: str | Path, settings: TrainOptions, device: torch.device
     torch.manual_seed(settings.seed)  # the adapter's first half starts at random
     if settings.gradient_checkpointing:
         model.enable_input_require_grads()
-    return get_peft_model(model, _lora_config(settings.lora))
+    return _with_adapter(model, settings.lora)
 
 
-def _lora_config(lora: LoraSettings) -> LoraConfig:
+def _with_adapter(model: PreTrainedModel, lora: LoraSettings) -> Any:
+    from peft import LoraConfig, get_peft_model  # seconds to import, which full fine-tuning does without
+
     targets = lora.targets if lora.targets == "all-linear" else [name.strip() for name in lora.targets.split(",")]
-    return LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    return get_peft_model(model, config)
 
 
 def trained_parameters(policy: torch.nn.Module) -> dict[str, Tensor]:
@@ -42,10 +45,10 @@ def trained_parameters(policy: torch.nn.Module) -> dict[str, Tensor]:
     return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
-def publish_policy(policy: PreTrainedModel | PeftModel, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]) -> None:
+def publish_policy(policy: Any, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]) -> None:
     """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer."""
     with publish_folder(target) as folder:
-        if isinstance(policy, PeftModel):
+        if hasattr(policy, "peft_config"):
             policy.save_pretrained(folder / "adapter")
             policy = policy.merge_and_unload()
         if policy.is_gradient_checkpointing:

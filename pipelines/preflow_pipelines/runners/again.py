@@ -33,7 +33,7 @@ def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
     for step in steps:
         name = step.replace("_", "-")
         if name not in about["tasks"]:
-            raise SettingsError(f"run {run.id} has no step {step!r}. Its steps: {', '.join(about['tasks'])}.")
+            raise SettingsError(f"run {run.id} has no step {step!r}. Its steps: {', '.join(about['order'])}.")
         nonces[name] = secrets.token_hex(3)
     return nonces
 

@@ -14,7 +14,7 @@ Record = Mapping[str, Any]
 def explain(run: RunFolder, home: Path) -> Iterator[tuple[str, str, str]]:
     """(task, state, reason) for every task of the run, in its order."""
     earlier = [other for other in all_runs(home) if other.about["created"] < run.about["created"]]
-    for task in run.about["tasks"]:
+    for task in run.about["order"]:
         record = run.record(task)
         if record is None:
             yield task, "SKIPPED", "not reached"

@@ -55,7 +55,7 @@ class RunFolder:
 
     def records(self) -> list[dict[str, Any]]:
         """Records of finished tasks, in the order of the workflow."""
-        return [record for task in self.about["tasks"] if (record := self.record(task))]
+        return [record for task in self.about["order"] if (record := self.record(task))]
 
     @property
     def state(self) -> str:

@@ -96,6 +96,7 @@ def run_local(
             "arguments": arguments,
             "inputs": {name: vars(value) for name, value in staged.items()},
             "sources": {name: _source(spec.source) for name, spec in plan.inputs.items()},
+            "order": [task.name for task in tasks],
             "tasks": {name: identity.as_dict() for name, identity in identities.items()},
             "nonces": nonces,
             "parent": parent,

@@ -23,4 +23,5 @@ def imported(run: Context) -> Imported:
     own = import_data(
         files=run.input("evaluation_files"), tokenizer=run.input("tokenizer"), settings=run.section("evaluation_data"), key=""
     )
+    task.after(own)  # what is wrong with the evaluation's files is found before anything is trained
     return Imported(task.outputs["data"], own.outputs["heldout"])

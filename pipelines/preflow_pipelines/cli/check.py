@@ -1,0 +1,126 @@
+"""`preflow check`: everything that can fail, on the CPU, before it is paid for."""
+
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from preflow.errors import DataError, PreflowError, Problem
+from preflow_pipelines.cli.options import home, json_option, print_json, run_file_argument, set_option
+
+
+@click.command()
+@run_file_argument
+@set_option
+@json_option
+def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Check RUNFILE: its settings, its model and tokenizer, its scorer and judge, and every row of its data.
+
+    No model is loaded. Problems name the file, the row and the fix; exit code 2 if there are any.
+
+    \b
+    Examples:
+      preflow check dpo.yaml
+      preflow check dpo.yaml --json | jq .problems
+    """
+    problems, total = _collect(run_file, overrides)
+    if as_json:
+        print_json({"ok": not total, "problems": [problem.as_dict() for problem in problems], "total": total})
+    else:
+        for problem in problems:
+            click.echo(str(problem), err=True)
+        if total > len(problems):
+            click.echo(f"... and {total - len(problems)} more.", err=True)
+        click.echo(f"{run_file}: " + (f"{total} problems" if total else "ok"))
+    if total:
+        raise click.exceptions.Exit(2)
+
+
+def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem], int]:
+    """The first problems of every part, and how many there are in all."""
+    from preflow.settings.plan import make_plan
+    from preflow.settings.runfile import load_run_file
+    from preflow_pipelines.hardware import load_hardware
+
+    try:
+        parsed = load_run_file(run_file, overrides)
+        load_hardware(parsed.hardware, run_file.parent)
+        plan = make_plan(parsed, run_file.parent.resolve())
+    except PreflowError as error:
+        return [Problem(str(run_file), 0, "settings", str(error), "")], 1
+    problems: list[Problem] = []
+    total = 0
+    for part in _parts(plan):
+        try:
+            part()
+        except DataError as error:
+            problems += error.problems
+            total += error.total
+        except PreflowError as error:
+            problems.append(Problem(str(run_file), 0, type(error).__name__, str(error), ""))
+            total += 1
+    return problems, total
+
+
+def _parts(plan: Any) -> Iterator[Any]:
+    """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
+    from preflow.models.scorers import load_scorer
+    from preflow_pipelines.runners.inputs import open_store
+
+    with tempfile.TemporaryDirectory() as folder, open_store(home(), lambda text: click.echo(text, err=True)) as store:
+        yield lambda: _check_model(store.local_model(plan.inputs["model"].source))
+        yield lambda: _stage(store, plan, Path(folder))
+        tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
+        for name, section in (("data_files", "data"), ("evaluation_files", "evaluation_data")):
+            if name in plan.inputs:
+                yield lambda name=name, section=section: _check_data(plan.inputs[name].source, plan.sections[section], tokenizer)
+        for name in ("scorer", "judge"):
+            spec = plan.inputs.get(name)
+            if spec and spec.source:
+                function = spec.source.rpartition(":")[2]
+                yield lambda spec=spec, function=function: load_scorer(_scorer_file(store, spec), function)
+
+
+def _scorer_file(store: Any, spec: Any) -> str:
+    """The user's own file where there is one, so that messages name it."""
+    place = spec.source.rpartition(":")[0]
+    return place if place.endswith(".py") else store.stage(spec).uri
+
+
+def _check_model(folder: Path) -> None:
+    from preflow.errors import ModelError
+
+    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+        raise ModelError(f"{folder}: expected config.json and *.safetensors, as transformers' save_pretrained writes.")
+    try:
+        json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{folder / 'config.json'}: not valid JSON ({error}). Save the model again.") from None
+
+
+def _stage(store: Any, plan: Any, target: Path) -> None:
+    from preflow.text.stage import stage_tokenizer
+
+    source = plan.inputs["tokenizer"].source
+    stage_tokenizer(store.local_model(source["model"]), target, source["text"])
+
+
+def _check_data(source: dict[str, list[str]], section: str, tokenizer: Path | None) -> None:
+    from preflow.settings.data import ImportSettings
+    from preflow.steps.import_data.importing import SourceFile, check_files
+    from preflow.text.tokenizer import Tokenizer
+
+    files = [SourceFile(Path(path), path, "heldout" if split == "heldout" else None) for split, paths in source.items() for path in paths]
+    settings = ImportSettings.parse(section)
+    found = check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)
+    if found.total and settings.on_bad_row == "stop":
+        raise DataError(found.first, found.total)
+
+
+def _say_rows(done: int) -> None:
+    """A line per hundred thousand rows."""
+    if done % 102_400 == 0:
+        click.echo(f"{done:,} rows checked", err=True)
