@@ -23,6 +23,8 @@ TASKS = {
     "report": "report",
 }
 STEPS = 20
+KEY = "code=78d5433f015a"
+SECTIONS = {"train-preference": "train", "evaluate": "evaluate", "import-data": "data"}
 TIME = 1_790_000_000.0
 
 
@@ -33,9 +35,10 @@ class FakeRun:
         self.home, self.folder, self.beta, self.clock = home, home / "runs" / identity, beta, started
         (self.folder / "steps").mkdir(parents=True)
         self.lock: IO[str] | None = None
+        self.produced: dict[str, dict[str, str]] = {}
         self.sections = {
             "data": {"heldout_fraction": 0.1},
-            "train": {"learning_rate": 1e-5, "objective": [{"loss": "preflow.losses.dpo:dpo", "arguments": {"beta": beta}}]},
+            "train": {"learning_rate": 1e-5, "objective": [{"loss": "preflow.losses.dpo:dpo", "beta": beta}]},
             "evaluate": {"samples_per_prompt": 1, "beta": beta},
         }
         self.about = {
@@ -52,8 +55,10 @@ class FakeRun:
                 "seed": 0,
             },
             "sections": {name: json.dumps(value, sort_keys=True) for name, value in self.sections.items()},
-            "inputs": {"data_files": {"uri": "/inputs/ab", "digest": "ab" * 32, "files": {"train/000.jsonl": "/data/prefs.jsonl"}}},
-            "tasks": {task: {"step": step, "key": "code=78d5433f015a", "modules": {}, "libraries": {}} for task, step in TASKS.items()},
+            "inputs": {
+                "data_files": {"uri": "/in/ab", "digest": "ab" * 32, "files": {"train/000.jsonl": "/data/prefs.jsonl"}}
+            },
+            "tasks": {task: {"step": step, "key": KEY, "modules": {}, "libraries": {}} for task, step in TASKS.items()},
             "nonces": {},
             "parent": None,
             "relation": None,
@@ -105,14 +110,22 @@ class FakeRun:
         points = self.running(task)
         outputs = self._outputs(task)
         journal = {
-            "step": TASKS[task], "task": task, "run": self.folder.name, "started": started, "ended": self.clock,
-            "settings": self.settings(task), "key": "code=78d5433f015a",
+            "step": TASKS[task],
+            "task": task,
+            "run": self.folder.name,
+            "started": started,
+            "ended": self.clock,
+            "settings": self.settings(task),
+            "key": KEY,
             "inputs": {"data": {"path": str(self.output("import-data", "data")), "kind": "pairs/v1", "rows": 90}},
-            "outputs": {}, "metrics": points, "facts": {"rows": 90, "note": "text"},
+            "outputs": {},
+            "metrics": points,
+            "facts": {"rows": 90, "note": "text"},
             "warnings": ["the judge is the scorer"] if task == "evaluate" else [],
-        }  # fmt: skip
+        }
         write_json(self.output(task, "journal"), journal)
-        self.record(task, "EXECUTED", started, {**outputs, "journal": str(self.output(task, "journal"))}, self.folder.name)
+        outputs["journal"] = str(self.output(task, "journal"))
+        self.record(task, "EXECUTED", started, outputs, self.folder.name)
 
     def cached(self, task: str, other: "FakeRun") -> None:
         """A task whose outputs lie in another run's folder."""
@@ -129,19 +142,35 @@ class FakeRun:
         self.record(task, "FAILED", started, {}, self.folder.name, error)
 
     def record(
-        self, task: str, state: str, started: float, outputs: dict[str, str], origin: str, error: dict[str, Any] | None = None
+        self,
+        task: str,
+        state: str,
+        started: float,
+        outputs: dict[str, str],
+        origin: str,
+        error: dict[str, Any] | None = None,
     ) -> None:
-        arguments = {"settings": json.dumps(self.settings(task)), "key": "code=78d5433f015a", **self._arguments(task)}
-        files = {name: {".": hashlib.sha256(path.encode()).hexdigest()} for name, path in outputs.items()}
+        self.produced[task] = outputs
+        arguments = {"settings": json.dumps(self.settings(task)), "key": KEY, **self._arguments(task)}
+        files = {name: {".": digest(path.removeprefix(str(self.home)))} for name, path in outputs.items()}
         record = {
-            "task": task, "step": TASKS[task], "state": state, "started": started, "ended": self.clock,
-            "seconds": self.clock - started, "arguments": arguments, "outputs": outputs, "files": files, "origin": origin,
-            "key": "code=78d5433f015a", "error": error,
-        }  # fmt: skip
+            "task": task,
+            "step": TASKS[task],
+            "state": state,
+            "started": started,
+            "ended": self.clock,
+            "seconds": self.clock - started,
+            "arguments": arguments,
+            "outputs": outputs,
+            "files": files,
+            "origin": origin,
+            "key": KEY,
+            "error": error,
+        }
         write_json(self.folder / "steps" / f"{task}.record.json", record)
 
     def settings(self, task: str) -> dict[str, Any]:
-        return self.sections.get({"train-preference": "train", "evaluate": "evaluate", "import-data": "data"}.get(task, ""), {})
+        return self.sections.get(SECTIONS.get(task, ""), {})
 
     def curves(self, step: int) -> dict[str, float]:
         return {
@@ -154,10 +183,15 @@ class FakeRun:
 
     def scores(self) -> dict[str, float]:
         return {
-            "eval/win_rate": 0.5 + self.beta / 2, "eval/win_rate_low": 0.45 + self.beta / 2, "eval/win_rate_high": 0.6 + self.beta / 2,
-            "eval/reward_accuracy": 0.7, "eval/reward_margin": self.beta, "eval/kl_to_reference": 1.5 - self.beta,
-            "eval/length_ratio": 1.1, "eval/distinct_2": 0.8,
-        }  # fmt: skip
+            "eval/win_rate": 0.5 + self.beta / 2,
+            "eval/win_rate_low": 0.45 + self.beta / 2,
+            "eval/win_rate_high": 0.6 + self.beta / 2,
+            "eval/reward_accuracy": 0.7,
+            "eval/reward_margin": self.beta,
+            "eval/kl_to_reference": 1.5 - self.beta,
+            "eval/length_ratio": 1.1,
+            "eval/distinct_2": 0.8,
+        }
 
     def points(self, task: str, started: float) -> list[dict[str, Any]]:
         if task == "train-preference":
@@ -167,13 +201,13 @@ class FakeRun:
                 for number, (name, value) in enumerate(self.curves(step).items())
             ]
         if task == "evaluate":
-            return [{"name": name, "step": 0, "value": value, "time": started + 1} for name, value in self.scores().items()]
+            scores = self.scores().items()
+            return [{"name": name, "step": 0, "value": value, "time": started + 1} for name, value in scores]
         return []
 
     def _arguments(self, task: str) -> dict[str, str]:
-        data = {"data": str(self.output("import-data", "data"))}
-        heldout = {"heldout": str(self.output("import-data", "heldout"))}
-        return {"train-preference": data, "evaluate": heldout}.get(task, {})
+        wanted = {"train-preference": "data", "evaluate": "heldout"}.get(task)
+        return {wanted: self.produced["import-data"][wanted]} if wanted and "import-data" in self.produced else {}
 
     def _outputs(self, task: str) -> dict[str, str]:
         place = self.output(task, "x").parent
@@ -203,11 +237,23 @@ class FakeRun:
             identity = prompt_id(prompt)
             for source, score in (("policy", 0.9), ("baseline", 0.4)):
                 text = f"the {source} says {number} at {self.beta}"
-                rows.append({
-                    "completion_id": completion_id(identity, text, source), "prompt_id": identity, "prompt": prompt, "text": text,
-                    "source": source, "sample_index": 0, "score": score, "split": "heldout",
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "completion_id": completion_id(identity, text, source),
+                        "prompt_id": identity,
+                        "prompt": prompt,
+                        "text": text,
+                        "source": source,
+                        "sample_index": 0,
+                        "score": score,
+                        "split": "heldout",
+                    }
+                )
         return rows
+
+
+def digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def now() -> float:

@@ -1,4 +1,4 @@
-"""What a run shows beside numbers: datasets with our digests, the samples side by side, pages, journals, logs, notes."""
+"""What a run shows beside numbers: datasets by our digests, samples side by side, pages, journals, logs."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -19,20 +19,29 @@ Row = Mapping[str, Any]
 
 
 def log_datasets(view: RunView, run: RunWriter) -> None:
-    """The rows that were trained on and those that were held out: the sha256 of the artifact, the user's own files as source."""
+    """The rows trained on and the rows held out: digests are the artifacts' sha256, sources the user's own files."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    for task, argument, context in ((view.policy_task, "data", "training"), (view.evaluation_task, "heldout", "evaluation")):
+    for task, argument, context in (
+        (view.policy_task, "data", "training"),
+        (view.evaluation_task, "heldout", "evaluation"),
+    ):
         if task is None or argument not in task.arguments:
             continue
         facts = task.journal["inputs"].get(argument, {}) if task.journal else {}
         name, digest = _dataset(view, task.arguments[argument], context)
         if (name, digest) in run.datasets:
             continue
-        own = "evaluation_files" if context == "evaluation" and "evaluation_files" in view.about["inputs"] else "data_files"
+        own = (
+            "evaluation_files"
+            if context == "evaluation" and "evaluation_files" in view.about["inputs"]
+            else "data_files"
+        )
         files = view.about["inputs"].get(own, {}).get("files", {})
         source = json.dumps({"uri": ", ".join(files.values()) or task.arguments[argument]})
-        profile = json.dumps({"num_rows": facts.get("rows"), "kind": facts.get("kind"), "artifact": task.arguments[argument]})
+        profile = json.dumps(
+            {"num_rows": facts.get("rows"), "kind": facts.get("kind"), "artifact": task.arguments[argument]}
+        )
         dataset = Dataset(name, digest, "local", source, profile=profile)
         run.client.log_inputs(run.id, [DatasetInput(dataset, [InputTag("mlflow.data.context", context)])])
         run.datasets.add((name, digest))
@@ -47,7 +56,7 @@ def dataset_of(view: RunView, task: TaskView, argument: str, context: str) -> di
 
 
 def _dataset(view: RunView, path: str, context: str) -> tuple[str, str]:
-    """Name and digest of the rows in `path`: the sha256 that its task's record holds, or else the digest of the inputs."""
+    """Name and digest of the rows in `path`: the sha256 in its task's record, or else the digest of the inputs."""
     for task in view.tasks:
         for output, place in task.outputs.items():
             if place == path:
@@ -101,7 +110,9 @@ def _prompt_text(messages: list[Mapping[str, str]] | None) -> str:
 def log_task_files(task: TaskView, folder: Path, run: RunWriter) -> None:
     """A step's journal, its page if it makes one, and the log of one that failed."""
     if task.journal is not None:
-        run.client.log_text(run.id, json.dumps(task.journal, indent=1, ensure_ascii=False, sort_keys=True), "journal.json")
+        run.client.log_text(
+            run.id, json.dumps(task.journal, indent=1, ensure_ascii=False, sort_keys=True), "journal.json"
+        )
     log_page(task, run)
     log = folder / "steps" / f"{task.task}.log"
     if task.state in ("FAILED", "KILLED") and log.is_file():
@@ -124,7 +135,12 @@ def log_report(view: RunView, run: RunWriter) -> None:
 
 def note(view: RunView, children: Mapping[str, RunWriter], experiment_id: str) -> str:
     """The run's description (Markdown): what happened to each step, warnings, the error, where its folder is."""
-    lines = [f"`{view.about['method']}` run **{view.id}**: {view.state}", "", "| step | state | seconds |", "|---|---|---|"]
+    lines = [
+        f"`{view.about['method']}` run **{view.id}**: {view.state}",
+        "",
+        "| step | state | seconds |",
+        "|---|---|---|",
+    ]
     for task in view.tasks:
         seconds = f"{task.ended - task.started:.1f}" if task.ended else ""
         reused = f" from {task.origin}" if task.state == "CACHED" else ""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from preflow.tracking.labels import model_name, run_name
-from preflow.tracking.runs import RunView, TaskView
+from preflow.tracking.runs import RunView
 from preflow.tracking.store import Store
 from preflow.tracking.writer import RunWriter
 

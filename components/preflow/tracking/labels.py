@@ -13,10 +13,17 @@ MAX_CURVES = 10
 CURVES = tuple(
     f"train/{name}"
     for name in (
-        "loss", "reward_accuracy", "reward_margin", "chosen_logps", "rejected_logps", "kl", "grad_norm", "learning_rate",
+        "loss",
+        "reward_accuracy",
+        "reward_margin",
+        "chosen_logps",
+        "rejected_logps",
+        "kl",
+        "grad_norm",
+        "learning_rate",
         "beta_equivalent",
     )
-)  # fmt: skip
+)
 MAX_VALUE = 500  # characters of a parameter; MLflow cuts at 6000 without a word
 NOT_SHOWN = ("tracking",)
 
@@ -105,6 +112,11 @@ def fact_points(task: TaskView) -> list[Point]:
     if task.journal is None:
         return []
     facts = task.journal.get("facts", {})
-    numbers = {name: value for name, value in facts.items() if isinstance(value, int | float) and not isinstance(value, bool)}
+    numbers = {
+        name: value for name, value in facts.items() if isinstance(value, int | float) and not isinstance(value, bool)
+    }
     ended = task.journal["ended"]
-    return [{"name": f"{task.step}/{name}", "step": 0, "value": float(value), "time": ended} for name, value in numbers.items()]
+    return [
+        {"name": f"{task.step}/{name}", "step": 0, "value": float(value), "time": ended}
+        for name, value in numbers.items()
+    ]

@@ -6,6 +6,7 @@ step 0, the policy's curves, datasets, samples, and the model. Children carry ev
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from preflow.errors import PreflowError
@@ -22,14 +23,14 @@ from preflow.tracking.labels import (
 )
 from preflow.tracking.runs import RunView, TaskView
 from preflow.tracking.store import Store
-from preflow.tracking.writer import RunWriter, find_or_create, find_run
+from preflow.tracking.writer import COLOR, RunWriter, find_or_create, find_run, free_color
 
 STATUS = {"SUCCEEDED": "FINISHED", "EXECUTED": "FINISHED", "CACHED": "FINISHED", "FAILED": "FAILED"}  # all else: KILLED
 DONE = ("EXECUTED", "CACHED")
 
 
 class Projection:
-    """Writes one run. Errors of the store pass through (try again later); files that cannot be read become `problems`."""
+    """Writes one run. Errors of the store pass through (try again later); unreadable files become `problems`."""
 
     def __init__(self, store: Store):
         self.store = store
@@ -54,7 +55,7 @@ class Projection:
 
     def complete(self, view: RunView) -> None:
         """All of a run that is over, then close it."""
-        assert view.is_over and view.ended is not None
+        assert view.ended is not None, "the run goes on"
         self.push(view)
         parent = self._parent(view)
         self._file("datasets", lambda: attachments.log_datasets(view, parent))
@@ -62,7 +63,7 @@ class Projection:
         self._file("report", lambda: attachments.log_report(view, parent))
         for task in view.tasks:
             child = self.children[task.task]
-            self._file(f"{task.task}: files", lambda t=task, c=child: attachments.log_task_files(t, view.folder, c))
+            self._file(f"{task.task}: files", partial(attachments.log_task_files, task, view.folder, child))
             child.close(STATUS.get(task.state, "KILLED"), task.ended or view.ended)
         if self.model_id:
             self.model_version = register(self.store, view, self.model_id, parent.id)
@@ -84,9 +85,10 @@ class Projection:
             for name in ("parent", "relation"):
                 if about.get(name):
                     tags[f"preflow.{name}_run" if name == "parent" else f"preflow.{name}"] = about[name]
+            tags[COLOR] = free_color(self.store)
             identity = {"preflow.run": view.id, "run.kind": "pipeline"}
             self.parent = find_or_create(self.store, identity, run_name(about), about["created"], tags)
-            self.parent.write(parameters=run_parameters(about), tags=tags)
+            self.parent.write(parameters=run_parameters(about))
         return self.parent
 
     def _child(self, view: RunView, task: TaskView, parent: RunWriter) -> None:

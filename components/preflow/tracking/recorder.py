@@ -20,7 +20,7 @@ from typing import Any
 from preflow.artifacts.files import replace_json
 from preflow.tracking.projection import Projection
 from preflow.tracking.runs import RunReader, RunView, run_folders
-from preflow.tracking.store import Store, configure, open_store, store_identity, store_uri
+from preflow.tracking.store import Store, configure, open_store, store_identity
 from preflow.tracking.view import provide_view
 
 POLL_SECONDS = 0.7
@@ -59,7 +59,7 @@ def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool
 
 
 def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Project every run that is not wholly in MLflow yet; the problems met. Imports mlflow only if there is something to do."""
+    """Project every run that is not wholly in MLflow yet; the problems met. Nothing to do: mlflow is not imported."""
     problems: list[str] = []
     for folder in run_folders(home):
         if is_synced(folder, home):
@@ -119,7 +119,12 @@ def _begin(home: Path, view: RunView, say: Callable[[str], None]) -> Projection:
 
 
 def _finish(
-    folder: Path, home: Path, reader: RunReader, projection: Projection, say: Callable[[str], None], patience: float = LINK_SECONDS
+    folder: Path,
+    home: Path,
+    reader: RunReader,
+    projection: Projection,
+    say: Callable[[str], None],
+    patience: float = LINK_SECONDS,
 ) -> bool:
     """Write what is left of a run that is over, and say so in synced.json."""
     view = _settled(reader, STEP_GRACE_SECONDS if patience else 0.0)
@@ -162,7 +167,9 @@ def _is_running(folder: Path, task: str) -> bool:
 def _may_be_linked(view: RunView, projection: Projection, home: Path) -> bool:
     """Whether an original that is missing in MLflow is likely to appear: its run is there, and not recorded yet."""
     origins = {task.origin for task in view.tasks if task.task in projection.unlinked and task.origin}
-    return any((home / "runs" / name / "run.json").is_file() and not is_synced(home / "runs" / name, home) for name in origins)
+    return any(
+        (home / "runs" / name / "run.json").is_file() and not is_synced(home / "runs" / name, home) for name in origins
+    )
 
 
 def _where(projection: Projection) -> dict[str, Any]:

@@ -22,7 +22,7 @@ STOPPED_BY_OTHERS = {"Killed", "Stopped"}
 
 @dataclass(frozen=True)
 class TaskView:
-    """A task that has begun. `state`: RUNNING, EXECUTED, CACHED, FAILED, or KILLED; times in seconds since the epoch."""
+    """A task that has begun. `state`: RUNNING, EXECUTED, CACHED, FAILED or KILLED; times in seconds (epoch)."""
 
     task: str
     step: str
@@ -42,7 +42,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, or KILLED (neither ended nor alive). Tasks in order of their start."""
+    """A run, its tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive)."""
 
     folder: Path
     about: Mapping[str, Any]
@@ -84,7 +84,9 @@ class RunReader:
 
     def read(self) -> RunView | None:
         """The run as it is now; None if the folder holds no run (yet)."""
-        alive = is_held(self.folder / "alive.lock")  # first: what a dead run leaves is complete, a living one's may grow
+        alive = is_held(
+            self.folder / "alive.lock"
+        )  # first: what a dead run leaves is complete, a living one's may grow
         about, end = self._json(self.folder / "run.json"), self._json(self.folder / "end.json")
         if about is None:
             return None
@@ -105,15 +107,42 @@ class RunReader:
             state = "KILLED" if failed and error.get("type") in STOPPED_BY_OTHERS else record["state"]
             settings = _settings(record["arguments"].get("settings"))
             return TaskView(
-                name, planned["step"], state, record["started"], record["ended"], settings, record["key"], points, journal,
-                record["outputs"], record["arguments"], record.get("files") or {}, record.get("origin"), error or None,
-            )  # fmt: skip
+                name,
+                planned["step"],
+                state,
+                record["started"],
+                record["ended"],
+                settings,
+                record["key"],
+                points,
+                journal,
+                record["outputs"],
+                record["arguments"],
+                record.get("files") or {},
+                record.get("origin"),
+                error or None,
+            )
         if status is None:
             return None
         error, ended = status.get("error"), status.get("ended")
-        state = "RUNNING" if run_state == "RUNNING" else "KILLED" if not error or error["type"] in STOPPED_BY_OTHERS else "FAILED"
+        state = (
+            "RUNNING"
+            if run_state == "RUNNING"
+            else "KILLED"
+            if not error or error["type"] in STOPPED_BY_OTHERS
+            else "FAILED"
+        )
         return TaskView(
-            name, planned["step"], state, status["started"], ended, {}, planned.get("key", ""), points, journal, error=error
+            name,
+            planned["step"],
+            state,
+            status["started"],
+            ended,
+            {},
+            planned.get("key", ""),
+            points,
+            journal,
+            error=error,
         )
 
     def _journal(self, record: Mapping[str, Any] | None) -> Journal | None:

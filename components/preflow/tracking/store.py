@@ -128,7 +128,7 @@ def _build(path: Path, artifacts: Path) -> None:
 
 
 def check_server(uri: str) -> None:
-    """Raises SettingsError if an MLflow server at `uri` does not answer in a few seconds. Other stores are not asked."""
+    """Raises SettingsError if an MLflow server at `uri` does not answer in seconds. Other stores are not asked."""
     parts = urllib.parse.urlsplit(uri)
     if parts.scheme not in ("http", "https"):
         return
@@ -149,7 +149,7 @@ def check_server(uri: str) -> None:
 
 
 def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
-    """The experiment's id. Its artifacts get an explicit place: the default is the folder where somebody happened to be."""
+    """The experiment's id. Its artifacts get an explicit place: the default is where somebody happened to be."""
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
@@ -164,7 +164,8 @@ def _experiment(client: Any, name: str, artifacts: Path | None) -> str:
     if found.lifecycle_stage == "deleted":
         raise SettingsError(
             f"experiment {name!r} was deleted in MLflow. Expected one that can be written. "
-            f"Restore it (mlflow experiments restore -x {found.experiment_id}) or set tracking.experiment to another name."
+            f"Restore it (mlflow experiments restore -x {found.experiment_id}), "
+            "or set tracking.experiment to another name."
         )
     return str(found.experiment_id)
 

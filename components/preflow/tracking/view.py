@@ -1,11 +1,10 @@
-"""The saved view that printed links open: headline metrics as columns and bars, the curves of all runs in one chart each.
+"""The saved view that printed links open: headline metrics as columns and bars, the curves of all runs together.
 
 MLflow keeps saved views as experiment tags. The feature is MLflow's, the format is not documented: it stands in this
 module alone, written best-effort, tested against the pinned version.
 """
 
 import base64
-import hashlib
 import json
 import time
 import urllib.parse
@@ -21,27 +20,27 @@ HEADLINE = ("win_rate", "reward_accuracy", "reward_margin", "kl_to_reference", "
 COLUMN_METRICS = ("win_rate", "reward_accuracy", "kl_to_reference", "length_ratio")
 COLUMN_PARAMETERS = ("method", "loss.beta", "train.learning_rate", "seed")
 BANNER = (
-    "Runs of **preflow**: a parent per pipeline run, a child per step. Compare parents: they carry the headline metrics "
-    "(`eval/`), the training curves (`train/`), samples side by side (artifact view: `samples.json`), datasets and models. "
-    "The view *Compare runs* shows them all."
+    "Runs of **preflow**: a parent per pipeline run, a child per step. Compare parents: they carry the headline "
+    "metrics (`eval/`), the training curves (`train/`), samples side by side (artifact view: `samples.json`), "
+    "datasets and models. The view *Compare runs* shows them all."
 )
 
 
 def provide_view(store: Store) -> None:
     """Write the view and the experiment's banner where they are missing or from another version."""
     experiment = store.client.get_experiment(store.experiment_id)
-    _write(store, experiment.tags, KEY, NAME, view_state())
+    _write(store, experiment.tags)
     if "mlflow.note.content" not in experiment.tags:
         store.client.set_experiment_tag(store.experiment_id, "mlflow.note.content", BANNER)
 
 
-def _write(store: Store, tags: dict[str, str], key: str, name: str, state: dict[str, Any]) -> None:
-    encoded = encode(state)
-    if TAG + key in tags and json.loads(tags[TAG + key]).get("state") == encoded:
+def _write(store: Store, tags: dict[str, str]) -> None:
+    encoded = encode(view_state())
+    if TAG + KEY in tags and json.loads(tags[TAG + KEY]).get("state") == encoded:
         return
     now = int(time.time() * 1000)
-    value = json.dumps({"name": name, "createdAt": now, "updatedAt": now, "state": encoded})
-    store.client.set_experiment_tag(store.experiment_id, TAG + key, value)
+    value = json.dumps({"name": NAME, "createdAt": now, "updatedAt": now, "state": encoded})
+    store.client.set_experiment_tag(store.experiment_id, TAG + KEY, value)
 
 
 def encode(state: dict[str, Any]) -> str:
@@ -52,14 +51,14 @@ def decode(text: str) -> dict[str, Any]:
     return dict(json.loads(zlib.decompress(base64.b64decode(text.removeprefix("deflate;")))))
 
 
-def view_state(search: str = "tags.`run.kind` = 'pipeline'") -> dict[str, Any]:
+def view_state() -> dict[str, Any]:
     """The page's state: which runs, which columns, which charts."""
     columns = [f"metrics.`eval/{name}`" for name in COLUMN_METRICS] + [f"params.`{name}`" for name in COLUMN_PARAMETERS]
     sections = [_section("eval", "Held-out"), _section("train", "Training")]
     charts = [_bar(f"eval-{name}", "eval", f"eval/{name}") for name in HEADLINE]
     charts += [_line(f"train-{name.partition('/')[2]}", "train", name) for name in CURVES[:8]]
     return {
-        "searchFilter": search,
+        "searchFilter": "tags.`run.kind` = 'pipeline'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "startTime": "ALL",
@@ -89,7 +88,14 @@ def view_state(search: str = "tags.`run.kind` = 'pipeline'") -> dict[str, Any]:
 
 
 def _section(identity: str, name: str) -> dict[str, Any]:
-    return {"uuid": identity, "name": name, "display": True, "isReordered": True, "deleted": False, "isGenerated": False}
+    return {
+        "uuid": identity,
+        "name": name,
+        "display": True,
+        "isReordered": True,
+        "deleted": False,
+        "isGenerated": False,
+    }
 
 
 def _bar(identity: str, section: str, metric: str) -> dict[str, Any]:
@@ -128,27 +134,26 @@ def _card(identity: str, section: str, metric: str) -> dict[str, Any]:
     }
 
 
-def provide_comparison(store: Store, run_ids: Sequence[str]) -> str:
-    """A view of these runs alone; its key."""
-    key = f"{KEY}-{hashlib.sha256(' '.join(sorted(run_ids)).encode()).hexdigest()[:12]}"
-    chosen = ", ".join(f"'{run_id}'" for run_id in run_ids)
-    experiment = store.client.get_experiment(store.experiment_id)
-    _write(store, experiment.tags, key, f"{len(run_ids)} runs", view_state(f"attributes.run_id IN ({chosen})"))
-    return key
+def charts_url(base: str, experiment_id: str, run_ids: Sequence[str] = ()) -> str:
+    """The page with the charts of these runs, or of all in the saved view.
 
-
-def charts_url(base: str, experiment_id: str, key: str = KEY) -> str:
-    """The page with the runs' charts. `workflowType` leaves the GenAI mode in which MLflow opens."""
-    query = {"workflowType": "machine_learning", "compareRunsMode": "CHART", "viewStateShareKey": key}
+    `workflowType` leaves the GenAI mode in which MLflow opens. A filter in the address puts the saved view out of
+    force, so a choice of runs comes with MLflow's own arrangement of the same charts.
+    """
+    query = {"workflowType": "machine_learning", "compareRunsMode": "CHART"}
+    if run_ids:
+        query["searchFilter"] = "attributes.run_id IN ({})".format(", ".join(f"'{run_id}'" for run_id in run_ids))
+    else:
+        query["viewStateShareKey"] = KEY
     return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs?{urllib.parse.urlencode(query)}"
 
 
 def run_url(base: str, experiment_id: str, run_id: str) -> str:
     """The page of one run."""
-    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}"
+    return f"{base.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}?workflowType=machine_learning"
 
 
-def compare_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
-    """MLflow's own comparison of runs: parameters that differ, metrics side by side."""
+def table_url(base: str, experiment_id: str, run_ids: Sequence[str]) -> str:
+    """MLflow's comparison of runs as tables: parameters that differ, metrics side by side; it has no curves."""
     query = {"runs": json.dumps(list(run_ids)), "experiments": json.dumps([experiment_id])}
     return f"{base.rstrip('/')}/#/compare-runs?{urllib.parse.urlencode(query)}"

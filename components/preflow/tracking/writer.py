@@ -8,6 +8,8 @@ from preflow.tracking.store import Store
 
 MAX_METRICS, MAX_PARAMETERS = 1000, 100  # per call
 MAX_TAG = 7500  # characters; the limit is 8000
+COLOR = "mlflow.runColor"
+COLORS = ("#077a9d", "#e98a1b", "#00a972", "#c82d4c", "#8a63bf", "#a2803b", "#3c71af", "#d66bb0", "#6b8e23", "#5f6b76")
 
 
 class RunWriter:
@@ -19,7 +21,9 @@ class RunWriter:
         self.status, self._ended = str(run.info.status), run.info.end_time
         self.parameters, self.tags = dict(run.data.params), dict(run.data.tags)
         self.models = {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}
-        self.datasets = {(each.dataset.name, each.dataset.digest) for each in (run.inputs.dataset_inputs if run.inputs else [])}
+        self.datasets = {
+            (each.dataset.name, each.dataset.digest) for each in (run.inputs.dataset_inputs if run.inputs else [])
+        }
         self._sent: set[tuple[str, int, int]] = set()
 
     def write(
@@ -30,13 +34,16 @@ class RunWriter:
         points: Iterable[Point] = (),
         about: Mapping[str, str] | None = None,
     ) -> None:
-        """Write what is not there yet. `about`: the model and dataset that the points are about (fields of a Metric)."""
+        """Write what is not there yet. `about`: the model and dataset that the points concern (fields of a Metric)."""
         from mlflow.entities import Metric, Param, RunTag
 
-        new_tags = {key: value[:MAX_TAG] for key, value in (tags or {}).items() if self.tags.get(key) != value[:MAX_TAG]}
+        new_tags = {
+            key: value[:MAX_TAG] for key, value in (tags or {}).items() if self.tags.get(key) != value[:MAX_TAG]
+        }
         new_parameters = {key: value for key, value in (parameters or {}).items() if key not in self.parameters}
         metrics = [
-            Metric(name, value, milliseconds, step, **(about or {})) for name, value, milliseconds, step in self._unsent(points)
+            Metric(name, value, milliseconds, step, **(about or {}))
+            for name, value, milliseconds, step in self._unsent(points)
         ]
         items = [Param(key, value) for key, value in new_parameters.items()]
         labels = [RunTag(key, value) for key, value in new_tags.items()]
@@ -73,7 +80,9 @@ def find_run(store: Store, tags: Mapping[str, str]) -> Any | None:
     return found[0] if found else None
 
 
-def find_or_create(store: Store, identity: Mapping[str, str], name: str, started: float, tags: Mapping[str, str]) -> RunWriter:
+def find_or_create(
+    store: Store, identity: Mapping[str, str], name: str, started: float, tags: Mapping[str, str]
+) -> RunWriter:
     """The run with the tags `identity`, made if there is none."""
     run = find_run(store, identity)
     if run is None:
@@ -81,3 +90,11 @@ def find_or_create(store: Store, identity: Mapping[str, str], name: str, started
             store.experiment_id, start_time=int(started * 1000), run_name=name, tags={**identity, **tags}
         )
     return RunWriter(store.client, run)
+
+
+def free_color(store: Store) -> str:
+    """A colour that none of the latest runs has: MLflow's own are a hash, by which two runs often look the same."""
+    query = "tags.`run.kind` = 'pipeline'"
+    latest = store.client.search_runs([store.experiment_id], query, max_results=len(COLORS) - 1)
+    taken = {run.data.tags.get(COLOR) for run in latest}
+    return next(color for color in COLORS if color not in taken)

@@ -12,18 +12,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_runs import STEPS, TASKS, TIME, FakeRun
 
+from fake_runs import STEPS, TASKS, TIME, FakeRun
 from preflow.errors import SettingsError
 from preflow.tracking.recorder import follow, is_synced, recorded_at, sync
-from preflow.tracking.store import local_uri, make_local_store
+from preflow.tracking.store import local_uri, make_local_store, open_store
 
 RECORDER = [sys.executable, "-m", "preflow.tracking.recorder"]
 
 
 @pytest.fixture(scope="module")
 def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty store: making one takes seconds, copying it none. Its artifacts would lie elsewhere, so no experiment is in it."""
+    """An empty store, without an experiment of ours: making one takes seconds, copying it none."""
     home = tmp_path_factory.mktemp("store")
     make_local_store(home)
     return home / "mlflow.db"
@@ -64,7 +64,8 @@ def everything(home: Path) -> dict[str, Any]:
             "parameters": run.data.params,
             "tags": sorted(run.data.tags),
             "metrics": {
-                key: [(p.step, p.timestamp, p.value) for p in where.get_metric_history(run.info.run_id, key)] for key in run.data.metrics
+                key: [(p.step, p.timestamp, p.value) for p in where.get_metric_history(run.info.run_id, key)]
+                for key in run.data.metrics
             },
             "datasets": sorted((d.dataset.name, d.dataset.digest) for d in run.inputs.dataset_inputs),
             "models": len(run.outputs.model_outputs),
@@ -125,7 +126,11 @@ def test_cached_steps_are_linked_to_their_originals(home: Path) -> None:
     second = FakeRun(home, "1124-1100-cd34", started=TIME + 500).whole(reuse=first, reused=tuple(TASKS)[:3])
     assert sync(home) == []
     assert [path.name for path in (first.folder, second.folder) if not is_synced(path, home)] == []
-    mine = {run.data.tags["preflow.step"]: run for run in runs(home, "step") if run.data.tags["preflow.parent"] == second.folder.name}
+    mine = {
+        run.data.tags["preflow.step"]: run
+        for run in runs(home, "step")
+        if run.data.tags["preflow.parent"] == second.folder.name
+    }
     original = recorded_at(first.folder, home)
     assert original
     cached = mine["train-preference"]
@@ -144,7 +149,7 @@ def test_cached_steps_are_linked_to_their_originals(home: Path) -> None:
 
 def test_reuse_of_a_run_that_was_deleted(home: Path) -> None:
     first = FakeRun(home, "1124-1000-ab12").whole()
-    second = FakeRun(home, "1124-1100-cd34", started=TIME + 500).whole(reuse=first, reused=tuple(TASKS))
+    FakeRun(home, "1124-1100-cd34", started=TIME + 500).whole(reuse=first, reused=tuple(TASKS))
     shutil.rmtree(first.folder)
     assert sync(home) == []
     assert everything(home)["dpo-b0.1-cd34"]["status"] == "FINISHED"
@@ -238,7 +243,9 @@ def test_a_file_that_cannot_be_read_is_no_reason_to_stop(home: Path) -> None:
 
 
 def test_a_server_that_is_down_is_said_in_seconds(home: Path) -> None:
-    run = FakeRun(home, "1124-1000-ab12", tracking={"uri": "http://127.0.0.1:9", "experiment": "preflow", "register_as": None}).whole()
+    run = FakeRun(
+        home, "1124-1000-ab12", tracking={"uri": "http://127.0.0.1:9", "experiment": "preflow", "register_as": None}
+    ).whole()
     started = time.monotonic()
     problems = sync(home)
     assert time.monotonic() - started < 10
@@ -254,13 +261,13 @@ def test_an_experiment_that_was_deleted(home: Path) -> None:
     (run.folder / "synced.json").unlink()
     assert "experiments restore" in sync(home)[0]
     with pytest.raises(SettingsError, match="deleted"):
-        from preflow.tracking.store import open_store
-
         open_store(home, run.about["tracking"])
 
 
 @pytest.mark.slow
-def test_killed_five_times_in_mid_write_nothing_is_twice_or_missing(home: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_killed_five_times_in_mid_write_nothing_is_twice_or_missing(
+    home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """The recorder is killed while MLflow changes; what the last one leaves equals an undisturbed projection."""
     other = tmp_path_factory.mktemp("undisturbed")
     shutil.copyfile(home / "mlflow.db", other / "mlflow.db")
@@ -270,7 +277,9 @@ def test_killed_five_times_in_mid_write_nothing_is_twice_or_missing(home: Path, 
     database, kills = home / "mlflow.db-wal", 0
     for delay in (0.0, 0.05, 0.12, 0.25, 0.45):
         before = database.stat().st_size if database.exists() else 0
-        process = subprocess.Popen([*RECORDER, str(run.folder), "--follow"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*RECORDER, str(run.folder), "--follow"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         while process.poll() is None and (not database.exists() or database.stat().st_size == before):
             time.sleep(0.002)
         time.sleep(delay)
@@ -280,7 +289,11 @@ def test_killed_five_times_in_mid_write_nothing_is_twice_or_missing(home: Path, 
         process.wait()
     assert kills >= 3
     subprocess.run([*RECORDER, str(run.folder), "--follow"], check=True)
-    assert everything(home) == everything(other)
+    found, expected = everything(home), everything(other)
+    for name in expected:
+        for fact in expected[name]:
+            assert found[name][fact] == expected[name][fact], f"{name}: {fact}"
+    assert found.keys() == expected.keys()
     assert len(client(home).search_logged_models(["1"])) == 1
 
 
@@ -289,5 +302,8 @@ def test_two_first_runs_at_once_in_a_fresh_home(tmp_path: Path) -> None:
     first, second = FakeRun(tmp_path, "1124-1000-ab12").whole(), FakeRun(tmp_path, "1124-1000-cd34", beta=0.5).whole()
     processes = [subprocess.Popen([*RECORDER, str(run.folder), "--follow"]) for run in (first, second)]
     assert [process.wait() for process in processes] == [0, 0]
-    assert {run.info.run_name: run.info.status for run in runs(tmp_path)} == {"dpo-b0.1-ab12": "FINISHED", "dpo-b0.5-cd34": "FINISHED"}
+    assert {run.info.run_name: run.info.status for run in runs(tmp_path)} == {
+        "dpo-b0.1-ab12": "FINISHED",
+        "dpo-b0.5-cd34": "FINISHED",
+    }
     assert not list(tmp_path.glob(".mlflow.db.making*"))
