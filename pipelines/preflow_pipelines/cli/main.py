@@ -64,9 +64,8 @@ def cli() -> None:
 def main() -> None:
     """Exit codes: 0 done, 1 a step failed, 2 the user's input, 130 interrupted."""
     try:
-        cli.main(standalone_mode=False)
-    except click.exceptions.Exit as stop:
-        sys.exit(stop.exit_code)
+        code = cli.main(standalone_mode=False)  # a command that leaves early returns its exit code
+        sys.exit(code if isinstance(code, int) else 0)
     except click.ClickException as error:
         error.show()
         sys.exit(2)
