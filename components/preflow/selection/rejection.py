@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Accepted:
-    """`indices` in the order of acceptance, the `rounds` they were accepted in (from 0), and how many uniforms were used."""
+    """`indices` in the order of acceptance, the `rounds` they were accepted in (from 0), how many uniforms were used,
+    and whether the pool ran empty before enough were accepted."""
 
     indices: tuple[int, ...]
     rounds: tuple[int, ...]
@@ -52,7 +53,7 @@ def statistical_rejection_sample(
                 break
         pool = [index for index in pool if index not in taken]
         turn += 1
-    return Accepted(tuple(indices), tuple(rounds), consumed, not pool)
+    return Accepted(tuple(indices), tuple(rounds), consumed, len(indices) < num_accepted)
 
 
 def _weight(below_highest: float, temperature: float) -> float:
@@ -66,7 +67,7 @@ def best_of_n(scores: Sequence[float], num_accepted: int) -> Accepted:
     """The highest scores, best first; among equals the earlier sample."""
     _check(scores, num_accepted, 0.0)
     order = sorted(range(len(scores)), key=lambda index: -scores[index])[:num_accepted]
-    return Accepted(tuple(order), (0,) * len(order), 0, len(order) == len(scores))
+    return Accepted(tuple(order), (0,) * len(order), 0, len(order) < num_accepted)
 
 
 def _check(scores: Sequence[float], num_accepted: int, temperature: float) -> None:

@@ -42,7 +42,7 @@ class TaskView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, its tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive)."""
+    """A run, tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive)."""
 
     folder: Path
     about: Mapping[str, Any]

@@ -8,54 +8,87 @@ import csv
 import gzip
 import io
 import json
-import sys
+import re
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-MAX_JSON_BYTES = 512 << 20
+from preflow.steps.import_data.json_arrays import read_json_array
+from preflow.steps.import_data.problems import RowError
+from preflow.steps.import_data.tables import dataset_parts, read_arrow, read_parquet
+
 SPLIT_KEY = "__split__"
+MAX_CELL = 16 << 20
+ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+"""How Python's `surrogateescape` keeps a byte that is not UTF-8."""
+ARRAY_START = re.compile(rb"\s*\[\s*(\{|$)")
 
 
-class RowError(Exception):
-    """What is wrong with a row: `code`, `message` (found and expected) and `fix`."""
-
-    def __init__(self, code: str, message: str, fix: str):
-        super().__init__(message)
-        self.code, self.message, self.fix = code, message, fix
-
-
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class RawRow:
-    """`content` is the row's columns, or what made it unreadable. `number` 0 means the whole file."""
+    """`content` is the row's columns, or what made it unreadable. `number` 0 means the whole file.
+
+    `part` names what the row belongs to inside of a folder; `text` is what stood there if it could not be read.
+    """
 
     number: int
     content: dict[str, Any] | RowError
+    part: str = ""
+    text: str | None = None
 
 
 def read_file(path: Path) -> Iterator[RawRow]:
     """Rows of a file, or of the folder of a saved dataset."""
-    if path.is_dir():
-        yield from _saved_dataset(path)
-        return
-    name = path.name.lower()
-    reader = next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), None)
-    if reader is None:
-        found = path.suffix or "no suffix"
-        yield RawRow(0, RowError("unknown_format", f"{found} is no format of ours.", f"Use one of {', '.join(READERS)}, or a folder of `datasets`."))
-        return
     try:
-        yield from reader(path)
-    except (OSError, EOFError, gzip.BadGzipFile) as error:
-        yield RawRow(0, RowError("unreadable_file", f"cannot be read ({error}).", "Check that the file is whole."))
+        yield from _folder(path) if path.is_dir() else _reader(path)(path)
+    except (OSError, EOFError, zlib.error, pa.ArrowException) as error:
+        message = f"cannot be read to its end ({error})."
+        yield RawRow(0, RowError("unreadable_file", message, "Check that the file is whole, or write it again."))
+
+
+def has_header(path: Path) -> bool:
+    """Whether the columns are the same in every row, so that one that is missing is missing everywhere."""
+    if path.is_dir():
+        return any(file.suffix == ".arrow" for _, files in dataset_parts(path) for file in files)
+    return path.name.lower().endswith((".csv", ".csv.gz", ".parquet"))
+
+
+def _reader(path: Path) -> Callable[[Path], Iterator[RawRow]]:
+    name = path.name.lower()
+    reader = next((reader for suffix, reader in READERS.items() if name.endswith(suffix)), _unknown_format)
+    with path.open("rb") as file:
+        is_parquet = file.read(4) == b"PAR1"
+    if reader is not _parquet and reader is not _unknown_format and is_parquet:
+        return _wrong_suffix("Parquet", ".parquet")
+    return reader
+
+
+def _unknown_format(path: Path) -> Iterator[RawRow]:
+    found = f"suffix {path.suffix}" if path.suffix else "no suffix"
+    fix = f"Use one of {', '.join(READERS)}, or a folder of `datasets`."
+    yield RawRow(0, RowError("unknown_format", f"{found}, which is no format of ours.", fix))
+
+
+def _wrong_suffix(content: str, suffix: str) -> Callable[[Path], Iterator[RawRow]]:
+    def reader(path: Path) -> Iterator[RawRow]:
+        message = f"holds {content}, which its suffix {path.suffix} does not say."
+        yield RawRow(0, RowError("wrong_suffix", message, f"Rename it to end in {suffix}."))
+
+    return reader
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")  # type: ignore[return-value]
+    """Gzip is known by its first bytes, whatever the name says."""
+    file = path.open("rb")
+    if file.read(2) == b"\x1f\x8b" or path.suffix.lower() == ".gz":
+        file.close()
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    file.seek(0)
+    return file
 
 
 def _json_lines(path: Path) -> Iterator[RawRow]:
@@ -63,24 +96,32 @@ def _json_lines(path: Path) -> Iterator[RawRow]:
         for number, line in enumerate(file, 1):
             if number == 1:
                 line = line.removeprefix(b"\xef\xbb\xbf")
+                if ARRAY_START.match(line):
+                    yield from _wrong_suffix("a JSON array", ".json")(path)
+                    return
             if line.strip():
-                yield RawRow(number, _json_row(line))
+                content = _json_row(line)
+                text = line.decode("utf-8", "backslashreplace") if isinstance(content, RowError) else None
+                yield RawRow(number, content, text=text)
 
 
 def _json_row(line: bytes) -> dict[str, Any] | RowError:
     try:
         value = json.loads(line.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return _undecodable(error.object[error.start : error.start + 1])
-    except ValueError as error:
-        return RowError("broken_json", f"not valid JSON ({error}).", "Mend the line; one JSON object per line is expected.")
-    if not isinstance(value, dict):
-        return RowError("wrong_type", f"a JSON {type(value).__name__}, expected an object.", 'Write {"prompt": ..., ...} on each line.')
-    return value
+        return undecodable(error.object[error.start])
+    except (ValueError, RecursionError) as error:
+        return RowError("broken_json", f"not valid JSON ({error}).", "Mend the line: one JSON object per line.")
+    return value if isinstance(value, dict) else not_an_object(value)
 
 
-def _undecodable(byte: bytes) -> RowError:
-    return RowError("undecodable_bytes", f"byte 0x{byte.hex()} is not UTF-8.", "Save the file as UTF-8, or mend the row.")
+def not_an_object(value: Any) -> RowError:
+    found = f"a JSON {type(value).__name__}, expected an object."
+    return RowError("wrong_type", found, 'Write rows as {"prompt": ..., ...}.')
+
+
+def undecodable(byte: int) -> RowError:
+    return RowError("undecodable_bytes", f"byte 0x{byte:02x} is not UTF-8.", "Save the file as UTF-8, or mend the row.")
 
 
 def _json_file(path: Path) -> Iterator[RawRow]:
@@ -90,121 +131,110 @@ def _json_file(path: Path) -> Iterator[RawRow]:
     if not start.startswith(b"["):
         yield from _json_lines(path)
         return
-    if path.stat().st_size > MAX_JSON_BYTES:
-        yield RawRow(0, RowError("too_large", "a JSON array of this size does not fit into memory.", "Save it as JSON lines (.jsonl)."))
-        return
-    with _open(path) as file:
-        data = file.read()
-    try:
-        values = json.loads(data.decode("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        row = data[: error.start].count(b'"prompt"') or data[: error.start].count(b"{")
-        yield RawRow(max(1, row), _undecodable(data[error.start : error.start + 1]))
-        return
-    except json.JSONDecodeError as error:
-        yield RawRow(0, RowError("broken_json", f"not valid JSON ({error}).", "Mend the file; an array of objects is expected."))
-        return
-    for number, value in enumerate(values, 1):
-        found = type(value).__name__
-        yield RawRow(number, value if isinstance(value, dict) else RowError("wrong_type", f"a JSON {found}, expected an object.", "Write an array of objects."))
+    with _open(path) as binary:
+        text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape")
+        for number, (value, source) in enumerate(read_json_array(text), 1):
+            if isinstance(value, RowError):
+                yield RawRow(number, value, text=source)
+            elif bad := ESCAPED_BYTE.search(source):
+                yield RawRow(number, undecodable(ord(bad[0]) - 0xDC00), text=source)
+            elif isinstance(value, dict):
+                yield RawRow(number, value)
+            else:
+                yield RawRow(number, not_an_object(value), text=source)
 
 
 def _csv(path: Path) -> Iterator[RawRow]:
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(MAX_CELL)
     with _open(path) as binary:
         text = io.TextIOWrapper(binary, encoding="utf-8-sig", errors="surrogateescape", newline="")
         reader = csv.reader(text, strict=True)
-        header = next(reader, None)
-        if header is None:
+        try:
+            header = next(reader, [])
+            _check_header(header)
+        except csv.Error as error:
+            yield RawRow(0, _broken_csv(f"its header is not valid CSV ({error})."))
+            return
+        except RowError as error:
+            yield RawRow(0, error)
             return
         number = 0
         while True:
-            number += 1
             try:
                 cells = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
-                yield RawRow(number, RowError("broken_csv", f"not valid CSV ({error}).", "Quote cells that hold commas, quotes or line breaks."))
+                number += 1
+                yield RawRow(number, _broken_csv(f"not valid CSV ({error})."))
                 continue
-            if cells:
-                yield RawRow(number, _csv_row(header, cells))
-            else:
-                number -= 1
+            if cells:  # an empty line is no row
+                number += 1
+                content = _csv_row(header, cells)
+                yield RawRow(number, content, text=",".join(cells) if isinstance(content, RowError) else None)
+
+
+def _broken_csv(message: str) -> RowError:
+    return RowError("broken_csv", message, "Quote cells that hold commas, quotes or line breaks; double quotes inside.")
+
+
+def _check_header(header: list[str]) -> None:
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise RowError("duplicate_column", f"the header names {twice!r} twice.", "Rename or remove one of the columns.")
+    if bad := ESCAPED_BYTE.search("".join(header)):
+        raise undecodable(ord(bad[0]) - 0xDC00)
+    if len(header) == 1 and (other := next((mark for mark in ";\t" if mark in header[0]), None)):
+        raise RowError("broken_csv", f"its cells are separated by {other!r}.", "Save it with commas between the cells.")
 
 
 def _csv_row(header: list[str], cells: list[str]) -> dict[str, Any] | RowError:
     if len(cells) != len(header):
-        return RowError("ragged_row", f"{len(cells)} cells, the header has {len(header)}.", "Quote cells that hold commas or line breaks.")
+        message = f"{len(cells)} cells, the header has {len(header)}."
+        return RowError("ragged_row", message, "Quote cells that hold commas or line breaks.")
     for cell in cells:
-        if not cell.isascii():
-            bad = next((char for char in cell if "\udc80" <= char <= "\udcff"), None)
-            if bad:
-                return _undecodable(bytes([ord(bad) - 0xDC00]))
-    return {name: _csv_cell(cell) for name, cell in zip(header, cells, strict=True)}
-
-
-def _csv_cell(cell: str) -> Any:
-    """Messages in a cell are JSON; everything else is text."""
-    if cell.startswith("[{") and cell.endswith("}]"):
-        try:
-            return json.loads(cell)
-        except ValueError:
-            return cell
-    return cell
+        if not cell.isascii() and (bad := ESCAPED_BYTE.search(cell)):
+            return undecodable(ord(bad[0]) - 0xDC00)
+    return dict(zip(header, cells, strict=True))
 
 
 def _parquet(path: Path) -> Iterator[RawRow]:
-    try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        yield RawRow(0, RowError("unreadable_file", f"not a whole Parquet file ({error}).", "Write the file again."))
-        return
-    number = 0
-    with file:
-        for batch in file.iter_batches(batch_size=1024):
-            for row in _batch_rows(batch):
-                number += 1
-                yield RawRow(number, row)
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start and start != b"PAR1":
+        raise OSError("it does not begin as a Parquet file does")
+    for number, content in enumerate(_decoded(read_parquet(path)), 1):
+        yield RawRow(number, content)
 
 
-def _batch_rows(batch: pa.RecordBatch) -> Iterator[dict[str, Any] | RowError]:
-    """Rows of a batch; text columns with bytes that are not UTF-8 are found row by row."""
-    try:
-        yield from batch.to_pylist()
-    except UnicodeDecodeError:
-        for index in range(batch.num_rows):
-            try:
-                yield batch.slice(index, 1).to_pylist()[0]
-            except UnicodeDecodeError as error:
-                yield _undecodable(error.object[error.start : error.start + 1])
+def _decoded(rows: Iterator[dict[str, Any] | int]) -> Iterator[dict[str, Any] | RowError]:
+    for row in rows:
+        yield undecodable(row) if isinstance(row, int) else row
 
 
-def _saved_dataset(folder: Path) -> Iterator[RawRow]:
-    """What `datasets` save_to_disk writes (a Dataset, or a DatasetDict with its split names), or a folder of data files."""
-    arrows = sorted(folder.rglob("*.arrow"))
-    files = arrows or sorted(path for path in folder.rglob("*") if path.name.lower().endswith(tuple(READERS)) and path.name not in DATASET_FILES)
-    if not files:
-        yield RawRow(0, RowError("unknown_format", "a folder without data files.", "Save it with datasets' save_to_disk."))
-    number = 0
-    for path in files:
-        split = path.parent.name if path.parent != folder else None
-        rows = _arrow(path) if arrows else (row.content for row in read_file(path))
-        for content in rows:
+def _folder(folder: Path) -> Iterator[RawRow]:
+    """What `datasets` save_to_disk writes (a Dataset, or a DatasetDict with its splits), or a folder of data files."""
+    parts = [(part, file) for part, files in dataset_parts(folder) for file in files]
+    if not parts:
+        yield RawRow(0, RowError("unknown_format", "a folder without data files.", "Save it with save_to_disk."))
+    splits = {part for part, _ in parts}
+    current, number = None, 0
+    for part, file in parts:
+        split = part if len(splits) > 1 else None
+        label = part or ""
+        if file.suffix == ".arrow":
+            number = number if part == current else 0
+            rows = (RawRow(0, content) for content in _decoded(read_arrow(file)))
+        else:
+            label, number = file.relative_to(folder).as_posix(), 0
+            rows = read_file(file)  # type: ignore[assignment]
+        current = part
+        for row in rows:
             number += 1
-            if split and isinstance(content, dict):
-                content = {**content, SPLIT_KEY: split}
-            yield RawRow(number, content)
+            content = {**row.content, SPLIT_KEY: split} if split and isinstance(row.content, dict) else row.content
+            yield RawRow(number if file.suffix == ".arrow" else row.number, content, label, row.text)
 
 
-def _arrow(path: Path) -> Iterator[dict[str, Any] | RowError]:
-    with pa.memory_map(str(path)) as source, pa.ipc.open_stream(source) as stream:
-        for batch in stream:
-            for start in range(0, batch.num_rows, 1024):
-                yield from _batch_rows(batch.slice(start, 1024))
-
-
-DATASET_FILES = {"state.json", "dataset_info.json", "dataset_dict.json"}
 READERS: dict[str, Callable[[Path], Iterator[RawRow]]] = {
     ".jsonl": _json_lines,
     ".jsonl.gz": _json_lines,
