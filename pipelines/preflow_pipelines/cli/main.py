@@ -81,3 +81,7 @@ def main() -> None:
             raise
         click.echo(f"preflow: {error}", err=True)
         sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
