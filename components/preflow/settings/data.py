@@ -5,12 +5,15 @@ from typing import Literal
 from preflow.settings.section import Section, setting
 
 DataKind = Literal["prompts", "pairs", "sft"]
+ColumnName = Literal[
+    "prompt", "chosen", "rejected", "completion", "messages", "answer", "source", "chosen_score", "rejected_score"
+]
 
 
 class ImportOptions(Section):
     """What the run file says about reading its data."""
 
-    columns: dict[str, str] = setting(
+    columns: dict[ColumnName, str] = setting(
         {}, "our name -> the file's column, where they differ", source="the usual names are known already"
     )
     split_column: str | None = setting(

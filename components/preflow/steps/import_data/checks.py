@@ -1,11 +1,11 @@
 """What may not be in a record, whatever its shape was."""
 
 from preflow.settings.data import ImportSettings
-from preflow.steps.import_data.readers import RowError
+from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.shapes import Record
 from preflow.text.tokenizer import Tokenizer
 
-# Shorter prompts are often taken up in a good answer ("Thank you" - "Thank you, too").
+# Shorter turns are often taken up in a good answer ("Thank you" - "Thank you, too").
 REPEATED_PROMPT_CHARACTERS = 12
 
 
@@ -15,10 +15,20 @@ def check_record(record: Record, settings: ImportSettings) -> None:
     last = record.prompt[-1]["content"].strip()
     for name, text in record.completions.items():
         # An echo may well be what was rejected; in what is to be learned it is an export's mistake.
-        if name != "rejected" and len(last) >= REPEATED_PROMPT_CHARACTERS and " " in last and text.lstrip().startswith(last):
-            raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", "Keep only the answer in the completion.")
-    if "chosen" in record.completions and record.completions["chosen"].strip() == record.completions["rejected"].strip():
-        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row; it teaches nothing.")
+        if name != "rejected" and _repeats(text.lstrip(), last):
+            found = f"{name} begins with the prompt's last turn."
+            raise RowError("prompt_repeated", found, "Keep only the answer in the completion.")
+    sides = record.completions
+    if "chosen" in sides and sides["chosen"].strip() == sides["rejected"].strip():
+        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row: it teaches nothing.")
+
+
+def _repeats(text: str, turn: str) -> bool:
+    """Whether a text begins with a turn, and not by chance: the turn is long, or a line of its own in the text."""
+    if not turn or not text.startswith(turn):
+        return False
+    long = len(turn) >= REPEATED_PROMPT_CHARACTERS and " " in turn
+    return long or text[len(turn) :].startswith("\n")
 
 
 def _check_prompt(record: Record, settings: ImportSettings) -> None:
@@ -30,18 +40,21 @@ def _check_prompt(record: Record, settings: ImportSettings) -> None:
         )
     for message in record.prompt:
         if not message["content"].strip() and message["role"] != "system":
-            raise RowError("empty_prompt", f"the prompt has an empty {message['role']} turn.", "Fill it in, or remove the row.")
+            found = f"the prompt has an empty turn of role {message['role']}."
+            raise RowError("empty_prompt", found, "Fill it in, or remove the row.")
 
 
 def check_lengths(record: Record, prompt_tokens: int, completion_tokens: dict[str, int], tokenizer: Tokenizer) -> None:
-    """Raises RowError for a completion of which truncation would leave nothing."""
-    room = tokenizer.room_for_completion(min(prompt_tokens, tokenizer.max_prompt_tokens))
+    """Raises RowError for a completion of which tokenization or truncation would leave nothing."""
     for name, tokens in completion_tokens.items():
-        if tokens <= 1 and not record.completions[name].strip():
-            raise RowError("empty_completion", f"{name} has no tokens.", "Remove the row.")
+        if tokens <= 1:  # the turn's end
+            found = f"{name} has no tokens: the tokenizer drops all of {record.completions[name][:20]!r}."
+            raise RowError("empty_completion", found, "Remove the row.")
+    room = tokenizer.room_for_completion(min(prompt_tokens, tokenizer.max_prompt_tokens))
     if completion_tokens and room < 1:
+        found = f"the prompt's {prompt_tokens} tokens fill the model's {tokenizer.max_positions} positions"
         raise RowError(
             "completion_truncated_away",
-            f"the prompt's {prompt_tokens} tokens fill the model's {tokenizer.max_positions} positions; nothing of the completion would remain.",
+            f"{found}; nothing of the completion would remain.",
             f"Set text.max_prompt_tokens below {tokenizer.max_positions}, or shorten the prompt.",
         )

@@ -63,6 +63,13 @@ def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "
     return RowError("missing_column", f"no column {name!r} ({why}); columns here: {shown}{more}.", fix)
 
 
+def unread_texts(row: Mapping[str, Any], settings: ImportSettings) -> bool:
+    """Whether a column holds text and has no meaning for us, so that it may be the prompt under another name."""
+    known = {alias for aliases in ALIASES.values() for alias in aliases} | {*settings.columns.values(), SPLIT_KEY}
+    known |= {"id", "split", settings.split_column}
+    return any(isinstance(value, str | list) and name not in known and not name.endswith("_id") for name, value in row.items())
+
+
 def split_of_row(row: Mapping[str, Any], settings: ImportSettings) -> str | None:
     """train or heldout, where the row or the folder it came from says so."""
     if settings.split_column is not None and settings.split_column not in row:

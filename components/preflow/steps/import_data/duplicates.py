@@ -1,19 +1,25 @@
-"""Duplicates, and pairs in both directions: legitimate where annotators disagree, so what happens is the user's policy."""
+"""Duplicates, and pairs in both directions: legitimate where annotators disagree, so what happens is the user's policy.
+
+`aggregate` makes one row of all rows about a pair of texts: weight is the number of votes, preference the share of them
+for the side that is chosen, which is the majority's (the first row's, where the votes are equal). Weights are used
+relative to each other (losses are weighted means), so a pair seen three times counts as much as its three rows did.
+"""
 
 from dataclasses import dataclass
+from hashlib import blake2b
 
-from preflow.artifacts.ids import content_id
 from preflow.settings.data import ImportSettings
-from preflow.steps.import_data.readers import RowError
+from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.shapes import Record
 
 MENDING = "Remove one, or set data.duplicates: keep (both count) or aggregate (into preference and weight)."
 
 
-@dataclass
+@dataclass(slots=True)
 class Votes:
     """Of a pair of texts: where it first stood, and how often each side of that first row won."""
 
+    file: str
     row: int
     first: int = 1
     second: int = 0
@@ -38,20 +44,21 @@ class Seen:
         self.duplicates = 0
         self.opposites = 0
 
-    def add(self, prompt_id: str, record: Record, row: int) -> None:
-        """Note a row. Raises RowError for a repeated one under the policy `stop`."""
-        sides = [record.completions[name] for name in sorted(record.completions)]
-        key, opposite = _key(prompt_id, sides), _key(prompt_id, sides[::-1])
-        if key in self._rows:
+    def add(self, prompt_id: str, record: Record, file: str, row: int) -> bool:
+        """Note a row; False for a repeated one. Raises RowError for a repeated one under the policy `stop`."""
+        sides = list(record.completions.values())
+        if (votes := self._rows.get(_key(prompt_id, sides))) is not None:
             self.duplicates += 1
-            self._rows[key].first += 1
-            self._refuse("duplicate", f"the same as row {self._rows[key].row}.")
-        elif len(sides) == 2 and opposite in self._rows:
+            votes.first += 1
+            self._refuse("duplicate", f"the same as {_place(votes, file)}.")
+        elif len(sides) == 2 and (votes := self._rows.get(_key(prompt_id, sides[::-1]))) is not None:
             self.opposites += 1
-            self._rows[opposite].second += 1
-            self._refuse("opposite_pair", f"row {self._rows[opposite].row} prefers the other side of the same pair.")
+            votes.second += 1
+            self._refuse("opposite_pair", f"{_place(votes, file)} prefers the other side of the same pair.")
         else:
-            self._rows[key] = Votes(row)
+            self._rows[_key(prompt_id, sides)] = Votes(file, row)
+            return True
+        return False
 
     def _refuse(self, code: str, message: str) -> None:
         if self.policy == "stop":
@@ -59,8 +66,7 @@ class Seen:
 
     def votes(self, prompt_id: str, record: Record) -> Votes | None:
         """The votes of a row that stands for its pair; None for one that is counted in an earlier row."""
-        sides = [record.completions[name] for name in sorted(record.completions)]
-        return self._rows.pop(_key(prompt_id, sides), None)
+        return self._rows.pop(_key(prompt_id, list(record.completions.values())), None)
 
     def occurrence(self, identity: str) -> int:
         """How often this id came before: equal rows that are kept must stay apart."""
@@ -69,5 +75,13 @@ class Seen:
         return self._occurrences[key]
 
 
+def _place(votes: Votes, file: str) -> str:
+    return f"row {votes.row}" if votes.file == file else f"row {votes.row} of {votes.file}"
+
+
 def _key(prompt_id: str, sides: list[str]) -> bytes:
-    return bytes.fromhex(content_id("row", prompt_id, sides))
+    digest = blake2b(bytes.fromhex(prompt_id), digest_size=16)
+    for text in sides:
+        data = text.encode()
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.digest()

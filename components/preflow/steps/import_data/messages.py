@@ -9,7 +9,7 @@ from preflow.steps.import_data.problems import RowError
 Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
 OTHER_ROLES = {"human": "user", "gpt": "assistant"}
-ENCODED = re.compile(r"""\s*\[\s*\{[^{}]{0,200}?['"](role|from)['"]\s*:""")
+ENCODED = re.compile(r"""\s*\[\s*\{\s*['"](role|from|content)['"]\s*:""")
 TRANSCRIPT = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -67,14 +67,19 @@ def _message(value: Any, name: str) -> dict[str, str]:
     return {"role": role, "content": content}
 
 
-def common_beginning(chosen: Any, rejected: Any) -> tuple[Messages, Any, Any]:
-    """(prompt, chosen, rejected) of a pair whose two sides begin with the prompt."""
+def common_beginning(chosen: Any, rejected: Any, texts: bool) -> tuple[Messages | None, Any, Any]:
+    """(prompt, chosen, rejected) of a pair whose two sides begin with the prompt; None if only answers are there.
+
+    `texts`: two plain texts may begin with the prompt, too.
+    """
     sides = [_conversation(chosen, "chosen"), _conversation(rejected, "rejected")]
     if isinstance(sides[0], str) and isinstance(sides[1], str):
-        return _common_text(*sides)
+        return _common_text(*sides) if texts else (None, *sides)
     if isinstance(sides[0], str) or isinstance(sides[1], str):
         fix = "Write both sides as messages, or add a prompt column."
         raise RowError("wrong_type", "chosen and rejected are a text and a conversation, expected two alike.", fix)
+    if not any(message["role"] == "user" for side in sides for message in side):
+        return None, *sides
     shared = 0
     longest = min(len(sides[0]), len(sides[1])) - 1
     while shared < longest and sides[0][shared] == sides[1][shared]:
@@ -97,13 +102,14 @@ def _conversation(value: Any, name: str) -> Messages | str:
 
 
 def _common_text(chosen: str, rejected: str) -> tuple[Messages, str, str]:
-    """Cut where the texts part, at the last space before: what follows keeps it, so nothing is lost when they are joined."""
+    """Cut where the texts part, at the last space before; what follows keeps the space, so that both join again."""
+    if chosen == rejected:
+        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row; it teaches nothing.")
     shared = 0
     while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
         shared += 1
-    if shared < len(chosen) or shared < len(rejected):
-        while shared and not chosen[shared - 1].isspace():
-            shared -= 1
+    while shared and not chosen[shared - 1].isspace():
+        shared -= 1
     shared = len(chosen[:shared].rstrip())
     if not shared:
         raise _nothing_common()

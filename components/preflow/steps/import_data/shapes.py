@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from preflow.settings.data import ImportSettings
-from preflow.steps.import_data.columns import missing_column, named_values, split_of_row
+from preflow.steps.import_data.columns import missing_column, named_values, split_of_row, unread_texts
 from preflow.steps.import_data.messages import Messages, common_beginning, messages_of, refuse_undecodable, shown, text_of
 from preflow.steps.import_data.problems import RowError
 
@@ -28,11 +28,17 @@ class Record:
     scores: tuple[float | None, float | None] = (None, None)
 
 
-def to_record(row: Mapping[str, Any], settings: ImportSettings) -> Record:
-    """Raises RowError naming what was found, what was expected, and the fix."""
+def to_record(row: Mapping[str, Any], settings: ImportSettings, implicit_texts: bool = False) -> Record:
+    """Raises RowError naming what was found, what was expected, and the fix.
+
+    `implicit_texts`: a pair of texts without a prompt column begins with its prompt. Where other rows of the file do
+    have that column, it is missing instead.
+    """
     values = named_values(row, settings)
-    shape = {"pairs": _pair, "sft": _demonstration, "prompts": _prompt}[settings.kind]
-    prompt, completions = shape(values, row)
+    if settings.kind == "pairs":
+        prompt, completions = _pair(values, row, implicit_texts and not unread_texts(row, settings))
+    else:
+        prompt, completions = (_demonstration if settings.kind == "sft" else _prompt)(values, row)
     return Record(
         prompt,
         completions,
@@ -43,14 +49,16 @@ def to_record(row: Mapping[str, Any], settings: ImportSettings) -> Record:
     )
 
 
-def _pair(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Messages, dict[str, str]]:
+def _pair(values: Mapping[str, Any], row: Mapping[str, Any], implicit_texts: bool) -> tuple[Messages, dict[str, str]]:
     for side in ("chosen", "rejected"):
         if side not in values:
             raise missing_column(side, row, "pairs need it")
     if "prompt" in values:
         prompt = messages_of(values["prompt"], "prompt")
         return prompt, {side: _completion(values[side], side, prompt) for side in ("chosen", "rejected")}
-    prompt, chosen, rejected = common_beginning(values["chosen"], values["rejected"])
+    prompt, chosen, rejected = common_beginning(values["chosen"], values["rejected"], implicit_texts)
+    if prompt is None:
+        raise missing_column("prompt", row, "pairs need it, or whole conversations that begin alike")
     return prompt, {"chosen": _completion(chosen, "chosen", prompt), "rejected": _completion(rejected, "rejected", prompt)}
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from preflow.artifacts.files import publish_file, write_json, write_text
 from preflow.artifacts.io import RowWriter
-from preflow.errors import DataError, Problem
+from preflow.errors import Problem
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.importing import Importer, SourceFile
 from preflow.steps.import_data.page import render_page
+from preflow.steps.import_data.readers import SPLIT_KEY
 from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer
 
@@ -24,12 +25,13 @@ def run(step: Step, *, files: str, tokenizer: str, data: str, heldout: str, reje
     sources = source_files(Path(files))
     importer = Importer(sources, settings, Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows"))
     with publish_file(rejects) as temporary, temporary.open("w", encoding="utf-8", errors="backslashreplace") as bad:
-        importer.problems.on_each = lambda problem, row: _reject(bad, problem, row, settings)
+        if settings.on_bad_row == "drop":
+            importer.problems.on_each = lambda problem, row: _reject(bad, problem, row, Path(files))
         with RowWriter(data, importer.kind) as train, RowWriter(heldout, importer.kind) as held:
             for row in importer.rows():
                 if not importer.problems.total or settings.on_bad_row == "drop":
                     (train if row["split"] == "train" else held).write(row)
-            _refuse(importer, settings, train.rows + held.rows)
+            importer.refuse()
     report = _report(importer)
     write_json(numbers, report, indent=1)
     write_text(page, render_page(report, importer.numbers))
@@ -49,17 +51,12 @@ def source_files(folder: Path) -> list[SourceFile]:
     ]
 
 
-def _reject(file: Any, problem: Problem, row: Any, settings: ImportSettings) -> None:
-    if settings.on_bad_row == "drop":
-        content = row if isinstance(row, dict) else None
-        file.write(json.dumps({**problem.as_dict(), "content": content}, ensure_ascii=True, default=str) + "\n")
-
-
-def _refuse(importer: Importer, settings: ImportSettings, written: int) -> None:
-    problems = importer.problems
-    whole_file = any(problem.row == 0 for problem in problems.first)
-    if problems.total and (settings.on_bad_row == "stop" or whole_file or not written):
-        raise DataError(problems.first, problems.total)
+def _reject(file: Any, problem: Problem, row: Any, folder: Path) -> None:
+    """A line of the rejects file. The file is named as it was staged: an artifact says nothing of where it was made."""
+    if isinstance(row, dict):
+        row = {name: value for name, value in row.items() if name != SPLIT_KEY}
+    said = {**problem.as_dict(), "file": problem.file.removeprefix(f"{folder}/"), "content": row}
+    file.write(json.dumps(said, ensure_ascii=True, default=str) + "\n")
 
 
 def _report(importer: Importer) -> dict[str, Any]:
@@ -67,6 +64,7 @@ def _report(importer: Importer) -> dict[str, Any]:
         **importer.numbers.report(),
         "rows_read": importer.rows_read,
         "rows_dropped": importer.problems.total,
+        "dropped": dict(importer.problems.counts.most_common()),
         "duplicates": importer.seen.duplicates,
         "opposite_pairs": importer.seen.opposites,
     }
@@ -74,7 +72,8 @@ def _report(importer: Importer) -> dict[str, Any]:
 
 def _warnings(report: dict[str, Any]) -> Iterator[str]:
     if report["rows_dropped"]:
-        yield f"{report['rows_dropped']} of {report['rows_read']} rows were dropped; see the rejects file."
+        reasons = ", ".join(f"{code} {count:,}" for code, count in report["dropped"].items())
+        yield f"{report['rows_dropped']:,} of {report['rows_read']:,} rows were dropped ({reasons}); see the rejects file."
     share = report.get("chosen_longer_share", 0.5)
     if report["rows"] >= 50 and not 0.25 <= share <= 0.75:
         yield f"length bias: the chosen text is the longer one in {share:.0%} of the pairs; a model can learn length instead."
