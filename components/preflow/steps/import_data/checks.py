@@ -1,6 +1,7 @@
 """What may not be in a record, whatever its shape was."""
 
 from preflow.settings.data import ImportSettings
+from preflow.steps.import_data.messages import EQUAL_FIX
 from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.shapes import Record
 from preflow.text.tokenizer import Tokenizer
@@ -20,7 +21,7 @@ def check_record(record: Record, settings: ImportSettings) -> None:
             raise RowError("prompt_repeated", found, "Keep only the answer in the completion.")
     sides = record.completions
     if "chosen" in sides and sides["chosen"].strip() == sides["rejected"].strip():
-        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row: it teaches nothing.")
+        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", EQUAL_FIX)
 
 
 def _repeats(text: str, turn: str) -> bool:

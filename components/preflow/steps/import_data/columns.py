@@ -4,11 +4,11 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from preflow.settings.data import ImportSettings
+from preflow.settings.data import ColumnName, ImportSettings
 from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.readers import SPLIT_KEY
 
-ALIASES = {
+ALIASES: dict[ColumnName, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "query"),
     "chosen": ("chosen", "preferred"),
     "rejected": ("rejected", "dispreferred"),
@@ -26,11 +26,12 @@ SHOWN_COLUMNS = 20
 
 def named_values(row: Mapping[str, Any], settings: ImportSettings) -> dict[str, Any]:
     """The row's values under our names; `data.columns` goes before the usual names."""
-    values = {}
+    values: dict[str, Any] = {}
     for name, aliases in ALIASES.items():
         if name in settings.columns:
             if settings.columns[name] not in row:
-                raise missing_column(settings.columns[name], row, f"data.columns maps {name} to it", f"columns: {{{name}: ")
+                why = f"data.columns maps {name} to it"
+                raise missing_column(settings.columns[name], row, why, f"columns: {{{name}: ")
             values[name] = row[settings.columns[name]]
         else:
             for alias in aliases:
@@ -65,9 +66,10 @@ def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "
 
 def unread_texts(row: Mapping[str, Any], settings: ImportSettings) -> bool:
     """Whether a column holds text and has no meaning for us, so that it may be the prompt under another name."""
-    known = {alias for aliases in ALIASES.values() for alias in aliases} | {*settings.columns.values(), SPLIT_KEY}
-    known |= {"id", "split", settings.split_column}
-    return any(isinstance(value, str | list) and name not in known and not name.endswith("_id") for name, value in row.items())
+    known = {alias for aliases in ALIASES.values() for alias in aliases}
+    known |= {*settings.columns.values(), SPLIT_KEY, "id", "split", settings.split_column or "split"}
+    others = (value for name, value in row.items() if name not in known and not str(name).endswith("_id"))
+    return any(isinstance(value, str | list) for value in others)
 
 
 def split_of_row(row: Mapping[str, Any], settings: ImportSettings) -> str | None:

@@ -114,7 +114,9 @@ class Importer:
                     break
                 self.progress(self.rows_read)
 
-    def _check_chunk(self, file: SourceFile, chunk: list[RawRow], implicit_texts: bool, report: bool) -> Iterator[_Read]:
+    def _check_chunk(
+        self, file: SourceFile, chunk: list[RawRow], implicit_texts: bool, report: bool
+    ) -> Iterator[_Read]:
         reads = []
         for raw in chunk:
             try:
@@ -206,7 +208,9 @@ def _swapped(read: _Read) -> _Read:
     sides = {"chosen": record.completions["rejected"], "rejected": record.completions["chosen"]}
     if tokens:
         tokens = {"chosen": tokens["rejected"], "rejected": tokens["chosen"]}
-    return replace(read, record=replace(record, completions=sides, scores=record.scores[::-1]), completion_tokens=tokens)
+    return replace(
+        read, record=replace(record, completions=sides, scores=record.scores[::-1]), completion_tokens=tokens
+    )
 
 
 def check_files(

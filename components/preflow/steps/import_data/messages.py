@@ -10,6 +10,7 @@ Messages = list[dict[str, str]]
 ROLES = ("system", "user", "assistant")
 OTHER_ROLES = {"human": "user", "gpt": "assistant"}
 ENCODED = re.compile(r"""\s*\[\s*\{\s*['"](role|from|content)['"]\s*:""")
+EQUAL_FIX = "Remove the row: it teaches nothing."
 TRANSCRIPT = re.compile(r"\n\n(Human|Assistant):")
 
 
@@ -44,7 +45,7 @@ def _decoded(text: str, name: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         found = f"{name} looks like messages, but is not valid JSON ({error})."
-        raise RowError("broken_json", found, "Encode messages with json.dumps (Python's own notation is not JSON).") from None
+        raise RowError("broken_json", found, "Write messages with json.dumps, not as Python shows them.") from None
 
 
 def _message(value: Any, name: str) -> dict[str, str]:
@@ -57,7 +58,7 @@ def _message(value: Any, name: str) -> dict[str, str]:
         found = f"{name} has role {role!r}, expected {', '.join(ROLES)}."
         raise RowError("unknown_role", found, "Rename the role; tool calls are out of scope.")
     if value.get("tool_calls"):
-        raise RowError("tool_calls", f"{name} has a turn that calls tools.", "Remove the row: tool calls are out of scope.")
+        raise RowError("tool_calls", f"{name} has a turn that calls tools.", "Remove the row: that is out of scope.")
     if content is None:
         raise RowError("null", f"{name} has a turn of role {role} without content.", "Fill it in, or remove the row.")
     if not isinstance(content, str):
@@ -72,21 +73,21 @@ def common_beginning(chosen: Any, rejected: Any, texts: bool) -> tuple[Messages 
 
     `texts`: two plain texts may begin with the prompt, too.
     """
-    sides = [_conversation(chosen, "chosen"), _conversation(rejected, "rejected")]
-    if isinstance(sides[0], str) and isinstance(sides[1], str):
-        return _common_text(*sides) if texts else (None, *sides)
-    if isinstance(sides[0], str) or isinstance(sides[1], str):
+    first, second = _conversation(chosen, "chosen"), _conversation(rejected, "rejected")
+    if isinstance(first, str) and isinstance(second, str):
+        return _common_text(first, second) if texts else (None, first, second)
+    if isinstance(first, str) or isinstance(second, str):
         fix = "Write both sides as messages, or add a prompt column."
         raise RowError("wrong_type", "chosen and rejected are a text and a conversation, expected two alike.", fix)
-    if not any(message["role"] == "user" for side in sides for message in side):
-        return None, *sides
+    if not any(message["role"] == "user" for message in [*first, *second]):
+        return None, first, second
     shared = 0
-    longest = min(len(sides[0]), len(sides[1])) - 1
-    while shared < longest and sides[0][shared] == sides[1][shared]:
+    longest = min(len(first), len(second)) - 1
+    while shared < longest and first[shared] == second[shared]:
         shared += 1
     if shared == 0:
         raise _nothing_common()
-    return sides[0][:shared], sides[0][shared:], sides[1][shared:]
+    return first[:shared], first[shared:], second[shared:]
 
 
 def _conversation(value: Any, name: str) -> Messages | str:
@@ -104,7 +105,7 @@ def _conversation(value: Any, name: str) -> Messages | str:
 def _common_text(chosen: str, rejected: str) -> tuple[Messages, str, str]:
     """Cut where the texts part, at the last space before; what follows keeps the space, so that both join again."""
     if chosen == rejected:
-        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", "Remove the row; it teaches nothing.")
+        raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", EQUAL_FIX)
     shared = 0
     while shared < min(len(chosen), len(rejected)) and chosen[shared] == rejected[shared]:
         shared += 1

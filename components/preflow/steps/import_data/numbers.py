@@ -23,7 +23,9 @@ class Numbers:
         self.longer = self.shorter = self.scored = self.ties = 0
         self.prompt_cut = self.completion_cut = 0
 
-    def add(self, record: Record, split: str, prompt_tokens: int, completion_tokens: dict[str, int], limits: tuple[int, int]) -> None:
+    def add(
+        self, record: Record, split: str, prompt_tokens: int, completion_tokens: dict[str, int], limits: tuple[int, int]
+    ) -> None:
         """`limits` are the longest prompt and completion that stay whole."""
         self.splits[split] += 1
         if record.source is not None and (len(self.sources) < 10_000 or record.source in self.sources):
@@ -63,7 +65,9 @@ class Numbers:
 
     def _percentiles(self, values: "array[int]") -> dict[str, float]:
         numbers = np.frombuffer(values, dtype=np.int32)
-        return {f"p{p}": float(v) for p, v in zip(PERCENTILES, np.percentile(numbers, PERCENTILES), strict=True)} | {"mean": float(numbers.mean())}
+        return {f"p{p}": float(v) for p, v in zip(PERCENTILES, np.percentile(numbers, PERCENTILES), strict=True)} | {
+            "mean": float(numbers.mean())
+        }
 
     def histogram(self, name: str, bins: int = 40) -> tuple[list[int], list[float]]:
         """(counts, edges) of the token lengths of a column, up to the 99.5th percentile."""

@@ -12,7 +12,14 @@ from typing import Any
 
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.columns import missing_column, named_values, split_of_row, unread_texts
-from preflow.steps.import_data.messages import Messages, common_beginning, messages_of, refuse_undecodable, shown, text_of
+from preflow.steps.import_data.messages import (
+    Messages,
+    common_beginning,
+    messages_of,
+    refuse_undecodable,
+    shown,
+    text_of,
+)
 from preflow.steps.import_data.problems import RowError
 
 
@@ -56,10 +63,11 @@ def _pair(values: Mapping[str, Any], row: Mapping[str, Any], implicit_texts: boo
     if "prompt" in values:
         prompt = messages_of(values["prompt"], "prompt")
         return prompt, {side: _completion(values[side], side, prompt) for side in ("chosen", "rejected")}
-    prompt, chosen, rejected = common_beginning(values["chosen"], values["rejected"], implicit_texts)
-    if prompt is None:
+    common, chosen, rejected = common_beginning(values["chosen"], values["rejected"], implicit_texts)
+    if common is None:
         raise missing_column("prompt", row, "pairs need it, or whole conversations that begin alike")
-    return prompt, {"chosen": _completion(chosen, "chosen", prompt), "rejected": _completion(rejected, "rejected", prompt)}
+    completions = {"chosen": chosen, "rejected": rejected}
+    return common, {side: _completion(value, side, common) for side, value in completions.items()}
 
 
 def _demonstration(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Messages, dict[str, str]]:

@@ -23,10 +23,10 @@ class Sides:
         return "heldout" if int(prompt_id[:8], 16) < self.heldout_fraction * 16**8 else "train"
 
     def add(self, prompt_id: str, split: str) -> None:
-        """Raises RowError for a prompt on both sides: held-out numbers would be worthless. By hash alone it cannot be."""
+        """Raises RowError for a prompt on both sides: held-out numbers would be worthless. By hash it cannot be."""
         if not self._watched:
             return
         heldout = split == "heldout"
         if self._heldout_of.setdefault(bytes.fromhex(prompt_id), heldout) != heldout:
-            found = f"a {'held-out' if heldout else 'training'} prompt that is also {'trained on' if heldout else 'held out'}."
+            found = "a held-out prompt that is also trained on." if heldout else "a prompt that is held out elsewhere."
             raise RowError("prompt_in_both_splits", found, "Remove it from one side, or let the prompt's hash decide.")

@@ -16,7 +16,9 @@ from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer
 
 
-def run(step: Step, *, files: str, tokenizer: str, data: str, heldout: str, rejects: str, numbers: str, page: str) -> None:
+def run(
+    step: Step, *, files: str, tokenizer: str, data: str, heldout: str, rejects: str, numbers: str, page: str
+) -> None:
     """Write training rows to `data`, held-out rows to `heldout`, bad rows to `rejects`, and the report.
 
     Raises DataError with rows and fixes, with nothing written, unless `on_bad_row` is drop.

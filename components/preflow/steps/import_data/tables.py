@@ -67,6 +67,8 @@ def dataset_parts(folder: Path) -> list[tuple[str | None, list[Path]]]:
 
 def _files_of(state: Path) -> list[Path]:
     try:
-        return [state.parent / each["filename"] for each in json.loads(state.read_text(encoding="utf-8"))["_data_files"]]
+        return [
+            state.parent / each["filename"] for each in json.loads(state.read_text(encoding="utf-8"))["_data_files"]
+        ]
     except (ValueError, KeyError, TypeError) as error:
         raise OSError(f"{state.name} names no data files: {error!r}") from None

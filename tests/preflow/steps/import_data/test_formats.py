@@ -26,7 +26,7 @@ PAIR_SHAPES: dict[str, dict[str, Any]] = {
     },
     "ShareGPT's names": {
         "prompt": [{"from": "human", "value": PROMPT[0]["content"]}],
-        "chosen": {"from": "gpt", "value": CHOSEN} and [{"from": "gpt", "value": CHOSEN}],
+        "chosen": [{"from": "gpt", "value": CHOSEN}],
         "rejected": [{"from": "gpt", "value": REJECTED}],
     },
     "messages in JSON": {name: json.dumps(value) for name, value in AS_MESSAGES.items()},
@@ -123,8 +123,8 @@ def test_dataset_with_splits(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write_dataset(tmp_path / "train/000/train", rows[:20])
     write_dataset(tmp_path / "train/000/test", rows[20:])
     (tmp_path / "train/000/dataset_dict.json").write_text('{"splits": ["train", "test"]}')
-    pq_like = tmp_path / "train/000/train/cache-12ab.arrow"
-    pq_like.write_bytes((tmp_path / "train/000/train/data-00000-of-00001.arrow").read_bytes())
+    cache = tmp_path / "train/000/train/cache-12ab.arrow"
+    cache.write_bytes((tmp_path / "train/000/train/data-00000-of-00001.arrow").read_bytes())
     found = import_files(tmp_path, tiny_tokenizer)
     assert (len(found.train), len(found.heldout)) == (20, 10)
 
