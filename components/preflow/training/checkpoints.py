@@ -60,7 +60,7 @@ def load_checkpoint(
             for name, value in parameters.items():
                 value.copy_(stored[name])
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
-        scheduler.load_state_dict(content["scheduler"])
+        scheduler.load_state_dict({**content["scheduler"], "lr_lambdas": [None]})  # the schedule itself comes from the settings
         torch.set_rng_state(load_file(path / "rng.safetensors")["torch"])
         return int(content["step"]), content["state"]
     return None

@@ -1,0 +1,115 @@
+"""Compiled pipelines: the golden files, hardware in the YAML, and nothing of the code in it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from preflow.errors import SettingsError
+from preflow.methods.catalogue import catalogue
+from preflow.settings.plan import Plan, make_plan
+from preflow.settings.runfile import parse_run_file
+from preflow_pipelines.compile import pipeline_spec, write_pipeline
+from preflow_pipelines.hardware import Hardware, load_hardware
+from preflow_pipelines.runners.tasks import tasks_of
+
+GOLDEN = Path(__file__).parent / "golden"
+REGENERATE = os.environ.get("PREFLOW_REGENERATE") == "1" and not os.environ.get("CI")
+FILES = ("pairs.jsonl", "prompts.jsonl", "my_scorers.py")
+
+
+def starter_plan(method: str, folder: Path, **changes: Any) -> Plan:
+    """The plan of what `preflow init` writes."""
+    for name in FILES:
+        (folder / name).touch()
+    (folder / "my-model").mkdir(exist_ok=True)
+    content = {"method": method, "model": "./my-model", **catalogue()[method].starter}
+    for key, value in changes.items():
+        content[key] = {**content.get(key, {}), **value} if isinstance(value, dict) else value
+        if isinstance(value, dict):
+            content[key] = {name: each for name, each in content[key].items() if each is not None}
+    return make_plan(parse_run_file(content), folder)
+
+
+@pytest.mark.parametrize("method", sorted(catalogue()))
+def test_golden_files(method: str, tmp_path: Path) -> None:
+    write_pipeline(starter_plan(method, tmp_path), Hardware(), tmp_path / "found.yaml")
+    golden = GOLDEN / f"{method}.yaml"
+    if REGENERATE:
+        golden.write_text((tmp_path / "found.yaml").read_text())
+    assert (tmp_path / "found.yaml").read_text() == golden.read_text(), "the pipeline changed; if it should: make golden"
+
+
+def test_compiled_twice_in_other_processes_it_is_the_same(tmp_path: Path) -> None:
+    """Hash seeds and folders leave the YAML alone."""
+    texts = set()
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        folder.mkdir()
+        code = (
+            "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_golden as t;"
+            "t.write_pipeline(t.starter_plan('rso', Path(sys.argv[2])), t.Hardware(), Path(sys.argv[2]) / 'found.yaml')"
+        )
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(folder)], check=True, env=environment, cwd=folder)
+        texts.add((folder / "found.yaml").read_text())
+    assert len(texts) == 1
+
+
+PROFILE = {
+    "train": {
+        "accelerator": "nvidia.com/gpu", "accelerator_count": 2, "node_selector": {"gpu": "a100"}, "cpu": "8", "memory": "64Gi",
+        "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}], "shared_memory": "16Gi", "retries": 3,
+    },
+    "data": {"memory": "2Gi"},
+}  # fmt: skip
+
+
+def test_hardware_lands_on_the_right_tasks(tmp_path: Path) -> None:
+    (tmp_path / "gpu.yaml").write_text(yaml.safe_dump(PROFILE))
+    write_pipeline(starter_plan("rso", tmp_path), load_hardware("gpu.yaml", tmp_path), tmp_path / "out.yaml")
+    pipeline, platform = yaml.safe_load_all((tmp_path / "out.yaml").read_text())
+    executors = pipeline["deploymentSpec"]["executors"]
+    kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
+    for task in ("train-preference", "reference-logps"):
+        resources = executors[f"exec-{task}"]["container"]["resources"]
+        assert resources["accelerator"] == {"count": "2", "resourceCount": "2", "resourceType": "nvidia.com/gpu", "type": "nvidia.com/gpu"}
+        assert resources["resourceMemoryLimit"] == "64Gi"
+        assert resources["resourceCpuLimit"] == "8"
+        assert kubernetes[f"exec-{task}"]["nodeSelector"] == {"labels": {"gpu": "a100"}}
+        assert kubernetes[f"exec-{task}"]["tolerations"] == PROFILE["train"]["tolerations"]
+        assert kubernetes[f"exec-{task}"]["emptyDirMounts"][0]["mountPath"] == "/dev/shm"
+        assert pipeline["root"]["dag"]["tasks"][task]["retryPolicy"]["maxRetryCount"] == 3
+    assert "accelerator" not in executors["exec-generate-candidates"]["container"].get("resources", {})
+    assert executors["exec-build-pairs"]["container"]["resources"]["resourceMemoryLimit"] == "2Gi"
+    assert set(kubernetes) == {"exec-train-preference", "exec-reference-logps"}
+
+
+@pytest.mark.parametrize(("text", "words"), [("trian: {}", "Did you mean 'train'"), ("train: {accelerator_count: 0}", "accelerator_count"), ("[", "YAML")])
+def test_bad_profiles_are_refused(tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "h.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=words):
+        load_hardware("h.yaml", tmp_path)
+    with pytest.raises(SettingsError, match="no such file"):
+        load_hardware("absent.yaml", tmp_path)
+
+
+def test_own_evaluation_files_are_imported_by_themselves(tmp_path: Path) -> None:
+    spec, _ = pipeline_spec(starter_plan("rso", tmp_path, data={"prompts": "prompts.jsonl", "heldout_fraction": None}, evaluate={"pairs": "pairs.jsonl"}), Hardware())
+    tasks = {task.name: task for task in tasks_of(spec)}
+    assert tasks["import-data-2"].section == "evaluation_data"
+    assert tasks["evaluate"].inputs["heldout"] == ("import-data-2", "heldout")
+
+
+def test_steps_run_in_an_order_in_which_they_can(tmp_path: Path) -> None:
+    spec, _ = pipeline_spec(starter_plan("rso", tmp_path), Hardware())
+    done = {"input"}
+    for task in tasks_of(spec):
+        assert {producer for producer, _ in task.inputs.values()} <= done
+        done.add(task.name)
+    assert json.dumps(spec).count('"key"') >= len(done) - 1
