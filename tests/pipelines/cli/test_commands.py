@@ -1,0 +1,115 @@
+"""The command line: help, exit codes, JSON, and what is said."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+import yaml
+
+from preflow.methods.catalogue import catalogue
+from preflow.settings.plan import make_plan
+from preflow.settings.runfile import load_run_file
+from preflow_pipelines.cli.display import duration, remaining
+from preflow_pipelines.cli.main import COMMANDS, cli
+
+
+def preflow(*arguments: str, home: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "preflow_pipelines.cli.main", *arguments]
+    found = subprocess.run(command, capture_output=True, text=True, cwd=home, env={**os.environ, "PREFLOW_HOME": str(home / "home")})
+    assert found.returncode == code, found.stderr + found.stdout
+    return found
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_that_ends_with_examples(name: str) -> None:
+    command = cli.get_command(click.Context(cli), name)
+    assert command is not None
+    text = command.get_help(click.Context(command, info_name=name))
+    assert f"preflow {name}" in text.partition("Examples:")[2]
+
+
+def test_methods_as_json(tmp_path: Path) -> None:
+    found = json.loads(preflow("methods", "--json", home=tmp_path).stdout)
+    assert [method["name"] for method in found] == list(catalogue())
+    assert json.loads(preflow("methods", "rso", "--json", home=tmp_path).stdout)[0]["paper"] == "2309.06657"
+
+
+@pytest.mark.parametrize("method", sorted(catalogue()))
+@pytest.mark.parametrize("full", [(), ("--full",)])
+def test_what_init_writes_is_a_run_file(method: str, full: tuple[str, ...], tmp_path: Path) -> None:
+    text = preflow("init", method, *full, home=tmp_path).stdout
+    (tmp_path / "run.yaml").write_text(text)
+    for name in ("pairs.jsonl", "prompts.jsonl", "my_scorers.py"):
+        (tmp_path / name).touch()
+    (tmp_path / "my-model").mkdir()
+    make_plan(load_run_file(tmp_path / "run.yaml", ("seed=5",)), tmp_path)
+    assert len([line for line in text.splitlines() if not line.startswith("#")]) <= (200 if full else 12)
+
+
+def test_init_and_full_init_mean_the_same(tmp_path: Path) -> None:
+    """Every default that --full writes is the default that holds when it is not written."""
+    for method in catalogue():
+        short, full = (yaml.safe_load(preflow("init", method, *extra, home=tmp_path).stdout) for extra in ((), ("--full",)))
+        for section, values in short.items():
+            if isinstance(values, dict) and section != "evaluate":
+                assert {key: full[section][key] for key in values} == values or section in ("data", "train", "loss", "generate", "rejection")
+
+
+def test_wrong_words_exit_with_2(tmp_path: Path) -> None:
+    assert "Commands:" in preflow("foo", home=tmp_path, code=2).stderr
+    assert "Did you mean" in preflow("init", "dpp", home=tmp_path, code=2).stderr
+    assert "no such file" in preflow("run", "absent.yaml", home=tmp_path, code=2).stderr
+    assert "no such run" in preflow("explain", "abc", home=tmp_path, code=2).stderr
+    assert "no such run" in preflow("rerun", "abc", "--step", "evaluate", home=tmp_path, code=2).stderr
+    preflow("run", home=tmp_path, code=2)
+
+
+def write_run(folder: Path, model: Path, rows: list[Any], **data: Any) -> None:
+    lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+    (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
+    (folder / "run.yaml").write_text(yaml.safe_dump({"method": "dpo", "model": str(model), "data": {"pairs": "pairs.jsonl", **data}}))
+
+
+def test_check_names_rows_and_fixes(tmp_path: Path, tiny_model: Path) -> None:
+    good = {"prompt": "a b?", "chosen": "yes", "rejected": "no"}
+    write_run(tmp_path, tiny_model, [good, {**good, "chosen": "no"}, "{", {**good, "prompt": None}])
+    found = json.loads(preflow("check", "run.yaml", "--json", home=tmp_path, code=2).stdout)
+    assert found["ok"] is False
+    assert [(problem["row"], problem["code"]) for problem in found["problems"]] == [(2, "chosen_equals_rejected"), (3, "broken_json"), (4, "null")]
+    assert set(found["problems"][0]) == {"file", "row", "code", "message", "fix"}
+    assert found["problems"][0]["file"].endswith("pairs.jsonl")
+    said = preflow("check", "run.yaml", home=tmp_path, code=2).stderr
+    assert "pairs.jsonl row 2: chosen and rejected are the same text. Remove the row" in said
+    write_run(tmp_path, tiny_model, [good])
+    assert json.loads(preflow("check", "run.yaml", "--json", home=tmp_path).stdout) == {"ok": True, "problems": [], "total": 0}
+
+
+def test_check_looks_at_model_judge_and_settings(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tmp_path / "model", [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    assert "no such folder" in preflow("check", "run.yaml", home=tmp_path, code=2).stderr
+    (tmp_path / "model").mkdir()
+    assert "config.json" in preflow("check", "run.yaml", home=tmp_path, code=2).stderr
+    (tmp_path / "judge.py").write_text("import not_there_at_all\n")
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    assert "not_there_at_all" in preflow("check", "run.yaml", "--set", "evaluate.judge=judge.py:f", home=tmp_path, code=2).stderr
+    assert "no effect" in preflow("check", "run.yaml", "--set", "generate.seed=1", home=tmp_path, code=2).stderr
+
+
+def test_compile_writes_parameters_and_hardware(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [])
+    (tmp_path / "gpu.yaml").write_text("train: {accelerator: nvidia.com/gpu}\n")
+    preflow("compile", "run.yaml", "--set", "hardware=gpu.yaml", "-o", "out.yaml", home=tmp_path)
+    pipeline = next(iter(yaml.safe_load_all((tmp_path / "out.yaml").read_text())))
+    assert "accelerator" in pipeline["deploymentSpec"]["executors"]["exec-train-preference"]["container"]["resources"]
+    assert json.loads(pipeline["root"]["inputDefinitions"]["parameters"]["train"]["defaultValue"])["batch_size"] == 64
+
+
+def test_words_for_time() -> None:
+    assert [duration(value) for value in (0.41, 12.3, 185, 7201)] == ["0.4s", "12s", "3:05", "2:00:01"]
+    assert remaining({"done": 10, "total": 40, "seconds": 20.0}) == "1:00 left"
+    assert remaining({"done": 0, "total": 40, "seconds": 20.0}) == ""
