@@ -1,5 +1,6 @@
 """`preflow ui`: MLflow's pages over the runs of this machine."""
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -43,11 +44,15 @@ def command(runs: tuple[str, ...], port: int | None, as_json: bool) -> None:
     if port and chosen != port:
         click.echo(f"port {port} is taken; using {chosen}", err=True)
     click.echo("starting MLflow ...", err=True)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the server ends with this command, however it ends
     with serving(home(), chosen) as process:
         tell(base_url(chosen), folders, as_json)
         if not as_json:
             click.echo("Ctrl-C ends it")
-        process.wait()
+        try:
+            process.wait()
+        except KeyboardInterrupt:
+            click.echo("")
 
 
 def tell(base: str, folders: list[Path], as_json: bool) -> None:
