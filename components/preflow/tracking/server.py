@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -67,33 +68,34 @@ def free_port(wanted: int) -> int:
 def serving(home: Path, port: int) -> Iterator["subprocess.Popen[bytes]"]:
     """A server that is ready when the block begins and gone when it ends. Raises SettingsError if it does not start."""
     configure()
-    command = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", local_uri(home)]
-    command += [
-        "--default-artifact-root",
-        (home / ARTIFACTS).as_uri(),
-        "--host",
-        HOST,
-        "--port",
-        str(port),
-        "--workers",
-        "1",
-    ]
+    command = [sys.executable, "-m", "mlflow", "server", "--host", HOST, "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", local_uri(home), "--default-artifact-root", (home / ARTIFACTS).as_uri()]
     command += ["--uvicorn-opts", "--timeout-worker-healthcheck 60"]
     with (home / LOG).open("w") as log:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, env=os.environ | LEAN
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | LEAN,
+            start_new_session=True,  # its workers are processes of their own; they end with it
         )
     try:
         _wait(process, base_url(port), home / LOG)
         replace_json(home / STATE, {"pid": process.pid, "port": port})
         yield process
     finally:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=10)
-        process.kill()
-        process.wait()
         (home / STATE).unlink(missing_ok=True)
+        _end(process)
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    """End the server's whole session: a worker outlives a terminated server."""
+    for number, seconds in ((signal.SIGTERM, 10.0), (signal.SIGKILL, 10.0)):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=seconds)
 
 
 def _wait(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:

@@ -7,17 +7,26 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fake_runs import FakeRun, now
 
+from fake_runs import FakeRun, now
 from preflow.tracking.recorder import recorded_at, sync
 from preflow.tracking.server import base_url, free_port, running_server, serving
 from preflow.tracking.view import charts_url, table_url
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync --hide-scrollbars --window-size=1700,2600 --virtual-time-budget=60000"
-).split()
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--hide-scrollbars",
+    "--window-size=1700,2600",
+    "--virtual-time-budget=60000",
+]
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(BROWSER is None, reason="needs chromium")]
 
