@@ -18,9 +18,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def method_table() -> str:
-    rows = [
-        f"| `{m.name}` | [{m.title}]({m.url}) | {m.workflow} | {m.use_when} |" for m in catalogue().values()
-    ]
+    rows = [f"| `{m.name}` | [{m.title}]({m.url}) | {m.workflow} | {m.use_when} |" for m in catalogue().values()]
     return "\n".join(["| method | paper | workflow | use it when |", "|---|---|---|---|", *rows])
 
 
@@ -45,7 +43,9 @@ def command_line() -> str:
 
 
 def settings() -> str:
-    parts = ["# Settings\n\nGenerated from the settings' own models by `make docs`. A method may bring its own default.\n"]
+    parts = [
+        "# Settings\n\nGenerated from the settings' own models by `make docs`. A method may bring its own default.\n"
+    ]
     parts.append(_table("The run file", RunFile, {"method", "model", "seed", "dtype", "hardware"}))
     seen: set[str] = set()
     for method in catalogue().values():
@@ -65,7 +65,9 @@ def _table(title: str, model: type, names: set[str]) -> str:
             default = "required" if field.is_required() else f"`{field.default}`"
             source = (field.json_schema_extra or {}).get("source", "")
             rows.append(f"| `{name}` | {default} | {_cell(field.description)} | {_cell(source)} |")
-    return "\n".join([f"## {title}\n", "| setting | default | meaning | source of the default |", "|---|---|---|---|", *rows, ""])
+    return "\n".join(
+        [f"## {title}\n", "| setting | default | meaning | source of the default |", "|---|---|---|---|", *rows, ""]
+    )
 
 
 def _cell(text: str) -> str:

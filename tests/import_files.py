@@ -39,7 +39,9 @@ def assistant(text: str) -> dict[str, str]:
     return {"role": "assistant", "content": text}
 
 
-def write(folder: Path, rows: Iterable[dict[str, Any]], form: str = "jsonl", split: str = "train", number: int = 0) -> Path:
+def write(
+    folder: Path, rows: Iterable[dict[str, Any]], form: str = "jsonl", split: str = "train", number: int = 0
+) -> Path:
     """Write rows as a staged file of a format; the path."""
     path = folder / split / (f"{number:03d}" if form == "dataset" else f"{number:03d}.{form}")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +65,10 @@ def write_dataset(folder: Path, rows: Iterable[dict[str, Any]]) -> None:
     """As `datasets` writes with save_to_disk: Arrow streams, named in state.json."""
     folder.mkdir(parents=True)
     whole = table(rows)
-    with pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as sink, pa.ipc.new_stream(sink, whole.schema) as out:
+    with (
+        pa.OSFile(str(folder / "data-00000-of-00001.arrow"), "wb") as sink,
+        pa.ipc.new_stream(sink, whole.schema) as out,
+    ):
         out.write_table(whole, max_chunksize=1000)
     (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": "data-00000-of-00001.arrow"}]}))
     (folder / "dataset_info.json").write_text("{}")

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import tiny
 import yaml
+
+import tiny
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,7 +29,9 @@ class Desk:
                 shutil.copytree(ROOT / root, self.code / root, ignore=shutil.ignore_patterns("__pycache__"))
         tiny.make_model(folder / "model")
         self.write_pairs(24)
-        tiny.write_jsonl(folder / "prompts.jsonl", ({"prompt": row["prompt"][0]["content"]} for row in tiny.prompt_rows(10)))
+        tiny.write_jsonl(
+            folder / "prompts.jsonl", ({"prompt": row["prompt"][0]["content"]} for row in tiny.prompt_rows(10))
+        )
         (folder / "scorers.py").write_text(
             "def short(prompts, completions):\n    return [-len(text) / 10 for text in completions]\n\n\n"
             "def vowels(prompts, completions):\n    return [sum(c in 'aeiou' for c in text) / (1 + len(text)) for text in completions]\n"
@@ -64,7 +67,9 @@ class Desk:
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
         command = [sys.executable, "-m", "preflow_pipelines.cli.main", *arguments]
-        return subprocess.Popen(command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
 
     def call(self, *arguments: str, code: int = 0) -> str:
         """Standard output of a command that must leave with `code`."""

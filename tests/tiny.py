@@ -18,7 +18,31 @@ CHATML = (
     "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}"
     "{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
-WORDS = "the a cat dog bird house tree sees likes finds big small red happy sad and but was film book plot good bad".split()
+WORDS = [
+    "the",
+    "a",
+    "cat",
+    "dog",
+    "bird",
+    "house",
+    "tree",
+    "sees",
+    "likes",
+    "finds",
+    "big",
+    "small",
+    "red",
+    "happy",
+    "sad",
+    "and",
+    "but",
+    "was",
+    "film",
+    "book",
+    "plot",
+    "good",
+    "bad",
+]
 
 
 def make_tokenizer(folder: Path) -> None:
@@ -27,7 +51,9 @@ def make_tokenizer(folder: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=["<|im_start|>", "<|im_end|>"], initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=400,
+        special_tokens=["<|im_start|>", "<|im_end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator([" ".join(WORDS)] * 3, trainer)
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -49,11 +75,29 @@ def make_model(folder: Path, seed: int = 0, family: str = "llama") -> Path:
 def tiny_network(seed: int = 0, family: str = "llama", vocab_size: int = 400) -> Any:
     torch.manual_seed(seed)
     if family == "gpt2":  # layer norms in the model's own dtype: float64 all the way through
-        config = GPT2Config(vocab_size=vocab_size, n_positions=256, n_embd=32, n_layer=2, n_head=4, resid_pdrop=0, embd_pdrop=0, attn_pdrop=0)
+        config = GPT2Config(
+            vocab_size=vocab_size,
+            n_positions=256,
+            n_embd=32,
+            n_layer=2,
+            n_head=4,
+            resid_pdrop=0,
+            embd_pdrop=0,
+            attn_pdrop=0,
+        )
         return GPT2LMHeadModel(config).eval()
     config = LlamaConfig(
-        vocab_size=vocab_size, hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, tie_word_embeddings=True, bos_token_id=0, eos_token_id=1, pad_token_id=1, initializer_range=0.2,
+        vocab_size=vocab_size,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        initializer_range=0.2,
     )
     return LlamaForCausalLM(config).eval()
 
@@ -79,9 +123,17 @@ def pair_rows(count: int, seed: int = 0, split: str = "train") -> Iterator[dict[
         identity = prompt_id(prompt)
         chosen_id, rejected_id = (completion_id(identity, text, "human") for text in (chosen, rejected))
         yield {
-            "pair_id": pair_id(identity, chosen_id, rejected_id), "prompt_id": identity, "prompt": prompt,
-            "chosen": chosen, "rejected": rejected, "chosen_id": chosen_id, "rejected_id": rejected_id,
-            "preference": 1.0, "weight": 1.0, "source": "test", "split": split,
+            "pair_id": pair_id(identity, chosen_id, rejected_id),
+            "prompt_id": identity,
+            "prompt": prompt,
+            "chosen": chosen,
+            "rejected": rejected,
+            "chosen_id": chosen_id,
+            "rejected_id": rejected_id,
+            "preference": 1.0,
+            "weight": 1.0,
+            "source": "test",
+            "split": split,
         }
 
 

@@ -27,7 +27,9 @@ class Toleration(Section):
     key: str | None = setting(None, "taint's key", source="Kubernetes")
     operator: Literal["Exists", "Equal"] = setting("Equal", "how the value is compared", source="Kubernetes")
     value: str | None = setting(None, "taint's value", source="Kubernetes")
-    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = setting(None, "taint's effect", source="Kubernetes")
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = setting(
+        None, "taint's effect", source="Kubernetes"
+    )
 
 
 class RoleHardware(Section):
@@ -37,7 +39,9 @@ class RoleHardware(Section):
     tolerations: tuple[Toleration, ...] = setting((), "taints that the task tolerates", source="none")
     cpu: str | None = setting(None, "requested and limiting cores, e.g. 8 or 500m", source="the cluster's default")
     memory: str | None = setting(None, "requested and limiting memory, e.g. 64Gi", source="the cluster's default")
-    shared_memory: str | None = setting(None, "size of /dev/shm, e.g. 16Gi; counts as memory", source="64 MiB, the container's default")
+    shared_memory: str | None = setting(
+        None, "size of /dev/shm, e.g. 16Gi; counts as memory", source="64 MiB, the container's default"
+    )
     retries: int = setting(0, "attempts after a failure; training resumes from its checkpoint", source="none", ge=0)
 
 

@@ -37,4 +37,6 @@ def apply_hardware(task: dsl.PipelineTask, hardware: Hardware) -> None:
     if wanted.shared_memory:
         kubernetes.empty_dir_mount(task, "shm", "/dev/shm", medium="Memory", size_limit=wanted.shared_memory)
     if wanted.retries:
-        task.set_retry(num_retries=wanted.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="600s")
+        task.set_retry(
+            num_retries=wanted.retries, backoff_duration="30s", backoff_factor=2, backoff_max_duration="600s"
+        )

@@ -32,15 +32,22 @@ def test_file_and_function_sizes(path: Path) -> None:
 def test_shells_are_small_and_package_files_are_empty() -> None:
     for shell in ROOT.glob("components/preflow/steps/*/component.py"):
         assert len(shell.read_text().splitlines()) <= 40, f"{shell}: a shell is a signature, a docstring and a call"
-    for init in [*ROOT.glob("components/preflow/*/**/__init__.py"), *ROOT.glob("pipelines/preflow_pipelines/*/**/__init__.py")]:
-        assert not init.read_text().strip(), f"{init}: package files re-export nothing, or code digests lose their precision"
+    for init in [
+        *ROOT.glob("components/preflow/*/**/__init__.py"),
+        *ROOT.glob("pipelines/preflow_pipelines/*/**/__init__.py"),
+    ]:
+        assert not init.read_text().strip(), (
+            f"{init}: package files re-export nothing, or code digests lose their precision"
+        )
 
 
 def test_no_utils_no_banners() -> None:
     for path in SOURCES:
         assert path.stem not in {"utils", "helpers", "common", "misc"}, path
         for line in path.read_text(encoding="utf-8").splitlines():
-            assert not line.strip().startswith(("# ====", "# ----", "####")), f"{path}: a banner is a missing function: {line}"
+            assert not line.strip().startswith(("# ====", "# ----", "####")), (
+                f"{path}: a banner is a missing function: {line}"
+            )
 
 
 def test_no_method_is_named_outside_its_page() -> None:
@@ -49,7 +56,9 @@ def test_no_method_is_named_outside_its_page() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Compare):
                 values = [c.value for c in [node.left, *node.comparators] if isinstance(c, ast.Constant)]
-                assert not set(map(str, values)) & set(catalogue()), f"{path}:{node.lineno} compares with a method's name"
+                assert not set(map(str, values)) & set(catalogue()), (
+                    f"{path}:{node.lineno} compares with a method's name"
+                )
 
 
 def test_catalogue_is_files_is_pipelines_is_golden_files() -> None:
@@ -85,12 +94,15 @@ def test_every_default_has_a_meaning_and_a_source() -> None:
                     assert (field.json_schema_extra or {}).get("source"), f"{model.__name__}.{name} has no source"
 
 
-@pytest.mark.parametrize("statement", [
-    "import preflow_pipelines.compile",
-    "import preflow.steps.import_data.step",
-    "import preflow_pipelines.cli.check",
-    "import preflow_pipelines.cli.compile",
-])
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import preflow_pipelines.compile",
+        "import preflow.steps.import_data.step",
+        "import preflow_pipelines.cli.check",
+        "import preflow_pipelines.cli.compile",
+    ],
+)
 def test_submitting_needs_no_model_library(statement: str) -> None:
     heavy = "{'torch', 'transformers', 'mlflow', 'pandas', 'accelerate', 'peft'}"
     code = f"import sys; {statement}; found = {heavy} & set(sys.modules); assert not found, found"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from journey_kit import Desk, executed
 
 pytestmark = pytest.mark.journey
@@ -134,10 +135,16 @@ run(step, **dict(argument.split("=", 1) for argument in sys.argv[3:]))
         ("preflow.training.policy", "write_manifest", 1, True),  # while the model is published
     ],
 )
-def test_kill_inside(whole: dict[str, Any], tmp_path: Path, module: str, function: str, call: int, resumes: bool) -> None:
+def test_kill_inside(
+    whole: dict[str, Any], tmp_path: Path, module: str, function: str, call: int, resumes: bool
+) -> None:
     """The work itself, killed at a chosen moment, then run again."""
-    home = Path(next(step["outputs"]["trained"] for step in whole["steps"] if step["name"] == "train-preference")).parents[5]
-    about = json.loads((home / "runs" / whole["run"] / "steps" / "train-preference.record.json").read_text())["arguments"]
+    home = Path(
+        next(step["outputs"]["trained"] for step in whole["steps"] if step["name"] == "train-preference")
+    ).parents[5]
+    about = json.loads((home / "runs" / whole["run"] / "steps" / "train-preference.record.json").read_text())[
+        "arguments"
+    ]
     (tmp_path / "settings").write_text(about["settings"])
     target = tmp_path / "trained"
     paths = [f"{name}={about[name]}" for name in ("data", "logps", "model", "tokenizer")] + [f"trained={target}"]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from journey_kit import Desk, executed
 
 pytestmark = pytest.mark.journey
@@ -37,7 +38,18 @@ def test_same_bytes_at_another_path(desk: Desk) -> None:
     (desk.folder / "elsewhere").mkdir()
     shutil.copy(desk.folder / "pairs.jsonl", desk.folder / "elsewhere" / "renamed.jsonl")
     shutil.copy(desk.folder / "scorers.py", desk.folder / "elsewhere" / "judges.py")
-    assert executed(desk.run("dpo.yaml", "--set", "data.pairs=elsewhere/renamed.jsonl", "--set", "evaluate.judge=elsewhere/judges.py:vowels")) == set()
+    assert (
+        executed(
+            desk.run(
+                "dpo.yaml",
+                "--set",
+                "data.pairs=elsewhere/renamed.jsonl",
+                "--set",
+                "evaluate.judge=elsewhere/judges.py:vowels",
+            )
+        )
+        == set()
+    )
 
 
 def test_one_data_row(desk: Desk) -> None:
@@ -65,7 +77,11 @@ def test_sampling_temperature(desk: Desk) -> None:
     desk.run_file("rso.yaml", method="rso")
     assert executed(desk.run("rso.yaml")) == RSO
     assert executed(desk.run("rso.yaml", "--set", "generate.temperature=0.9")) == RSO - {"import-data"}
-    assert executed(desk.run("rso.yaml", "--set", "rejection.temperature=0.9")) == RSO - {"import-data", "generate-candidates", "score-candidates"}
+    assert executed(desk.run("rso.yaml", "--set", "rejection.temperature=0.9")) == RSO - {
+        "import-data",
+        "generate-candidates",
+        "score-candidates",
+    }
 
 
 def test_code(desk: Desk) -> None:

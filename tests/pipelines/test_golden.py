@@ -42,7 +42,9 @@ def test_golden_files(method: str, tmp_path: Path) -> None:
     golden = GOLDEN / f"{method}.yaml"
     if REGENERATE:
         golden.write_text((tmp_path / "found.yaml").read_text())
-    assert (tmp_path / "found.yaml").read_text() == golden.read_text(), "the pipeline changed; if it should: make golden"
+    assert (tmp_path / "found.yaml").read_text() == golden.read_text(), (
+        "the pipeline changed; if it should: make golden"
+    )
 
 
 def test_compiled_twice_in_other_processes_it_is_the_same(tmp_path: Path) -> None:
@@ -56,7 +58,12 @@ def test_compiled_twice_in_other_processes_it_is_the_same(tmp_path: Path) -> Non
             "t.write_pipeline(t.starter_plan('rso', Path(sys.argv[2])), t.Hardware(), Path(sys.argv[2]) / 'found.yaml')"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed}
-        subprocess.run([sys.executable, "-c", code, str(Path(__file__).parent), str(folder)], check=True, env=environment, cwd=folder)
+        subprocess.run(
+            [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)],
+            check=True,
+            env=environment,
+            cwd=folder,
+        )
         texts.add((folder / "found.yaml").read_text())
     assert len(texts) == 1
 
@@ -78,7 +85,12 @@ def test_hardware_lands_on_the_right_tasks(tmp_path: Path) -> None:
     kubernetes = platform["platforms"]["kubernetes"]["deploymentSpec"]["executors"]
     for task in ("train-preference", "reference-logps"):
         resources = executors[f"exec-{task}"]["container"]["resources"]
-        assert resources["accelerator"] == {"count": "2", "resourceCount": "2", "resourceType": "nvidia.com/gpu", "type": "nvidia.com/gpu"}
+        assert resources["accelerator"] == {
+            "count": "2",
+            "resourceCount": "2",
+            "resourceType": "nvidia.com/gpu",
+            "type": "nvidia.com/gpu",
+        }
         assert resources["resourceMemoryLimit"] == "64Gi"
         assert resources["resourceCpuLimit"] == "8"
         assert kubernetes[f"exec-{task}"]["nodeSelector"] == {"labels": {"gpu": "a100"}}
@@ -90,7 +102,10 @@ def test_hardware_lands_on_the_right_tasks(tmp_path: Path) -> None:
     assert set(kubernetes) == {"exec-train-preference", "exec-reference-logps"}
 
 
-@pytest.mark.parametrize(("text", "words"), [("trian: {}", "Did you mean 'train'"), ("train: {accelerator_count: 0}", "accelerator_count"), ("[", "YAML")])
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("trian: {}", "Did you mean 'train'"), ("train: {accelerator_count: 0}", "accelerator_count"), ("[", "YAML")],
+)
 def test_bad_profiles_are_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "h.yaml").write_text(text)
     with pytest.raises(SettingsError, match=words):
@@ -100,7 +115,15 @@ def test_bad_profiles_are_refused(tmp_path: Path, text: str, words: str) -> None
 
 
 def test_own_evaluation_files_are_imported_by_themselves(tmp_path: Path) -> None:
-    spec, _ = pipeline_spec(starter_plan("rso", tmp_path, data={"prompts": "prompts.jsonl", "heldout_fraction": None}, evaluate={"pairs": "pairs.jsonl"}), Hardware())
+    spec, _ = pipeline_spec(
+        starter_plan(
+            "rso",
+            tmp_path,
+            data={"prompts": "prompts.jsonl", "heldout_fraction": None},
+            evaluate={"pairs": "pairs.jsonl"},
+        ),
+        Hardware(),
+    )
     tasks = {task.name: task for task in tasks_of(spec)}
     assert tasks["import-data-2"].section == "evaluation_data"
     assert tasks["evaluate"].inputs["heldout"] == ("import-data-2", "heldout")

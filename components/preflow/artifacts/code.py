@@ -19,7 +19,13 @@ from typing import Any
 
 PACKAGE = "preflow"
 NAMED_MODULE = re.compile(r"^(preflow(?:\.\w+)+)(?::\w+)?$")
-DISTRIBUTIONS = {"yaml": "PyYAML", "PIL": "pillow", "sklearn": "scikit-learn", "cv2": "opencv-python", "bs4": "beautifulsoup4"}
+DISTRIBUTIONS = {
+    "yaml": "PyYAML",
+    "PIL": "pillow",
+    "sklearn": "scikit-learn",
+    "cv2": "opencv-python",
+    "bs4": "beautifulsoup4",
+}
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ def _strings(value: Any) -> Iterable[str]:
 
 def code_digest(roots: Sequence[str]) -> CodeDigest:
     """The digest over all modules that `roots` reach. Raises ModuleNotFoundError for a root that does not exist."""
-    todo, modules, foreign = list(roots), {}, set()
+    todo = list(roots)
+    modules: dict[str, str] = {}
+    foreign: set[str] = set()
     for root in roots:
         if _source(root) is None:
             raise ModuleNotFoundError(f"no module {root}; was a step or a loss renamed?")
@@ -94,12 +102,18 @@ def _parse(path: str, mtime: int, name: str, is_package: bool) -> tuple[str, tup
     """(code digest, names of ours that are imported, foreign top names) of a file in the state `mtime`."""
     tree = ast.parse(Path(path).read_text(encoding="utf-8"))
     ours, foreign = _imports(tree, name, is_package)
-    return hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest(), tuple(sorted(ours)), frozenset(foreign)
+    return (
+        hashlib.sha256(ast.unparse(_without_docstrings(tree)).encode()).hexdigest(),
+        tuple(sorted(ours)),
+        frozenset(foreign),
+    )
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(node):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and ast.get_docstring(
+            node
+        ):
             node.body = node.body[1:] or [ast.Pass()]
     return tree
 

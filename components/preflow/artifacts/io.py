@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import pyarrow as pa
@@ -44,7 +45,7 @@ class RowWriter:
     a required column, an unknown column, or NaN.
     """
 
-    def __init__(self, path: str | Path, kind: Kind, facts: Facts = {}):
+    def __init__(self, path: str | Path, kind: Kind, facts: Facts = MappingProxyType({})):
         self.path, self.kind, self.rows = Path(path), kind, 0
         self._facts = dict(facts)
         self._lines: list[str] = []
@@ -89,10 +90,14 @@ class RowWriter:
     def _check(self, row: Mapping[str, Any]) -> None:
         for name in self.kind.required:
             if row.get(name) is None:
-                raise ArtifactError(f"{self.path.name} row {self.rows + 1}: no {name!r}; {self.kind.stamp} needs it in every row.")
+                raise ArtifactError(
+                    f"{self.path.name} row {self.rows + 1}: no {name!r}; {self.kind.stamp} needs it in every row."
+                )
         for name, value in row.items():
             if isinstance(value, float) and not math.isfinite(value):
-                raise ArtifactError(f"{self.path.name} row {self.rows + 1}: {name} is {value}, expected a finite number.")
+                raise ArtifactError(
+                    f"{self.path.name} row {self.rows + 1}: {name} is {value}, expected a finite number."
+                )
 
     def _flush(self) -> None:
         if not self._lines:
@@ -116,7 +121,9 @@ def _table(lines: Sequence[str], kind: Kind, name: str, first: int) -> pa.Table:
     return table.select(kind.schema.names)
 
 
-def write_rows(path: str | Path, kind: Kind, rows: Iterable[Mapping[str, Any]], facts: Facts = {}) -> int:
+def write_rows(
+    path: str | Path, kind: Kind, rows: Iterable[Mapping[str, Any]], facts: Facts = MappingProxyType({})
+) -> int:
     """Write all rows and return how many. The file appears whole or not at all; a file that was there is replaced."""
     with RowWriter(path, kind, facts) as writer:
         writer.write_many(rows)
@@ -128,11 +135,15 @@ def read_stamp(path: str | Path) -> Stamp:
     metadata = _open(path).metadata
     inside = metadata.metadata or {}
     if STAMP not in inside:
-        raise ArtifactError(f"{path}: a Parquet file without our stamp. Expected an artifact; import data with import_data.")
+        raise ArtifactError(
+            f"{path}: a Parquet file without our stamp. Expected an artifact; import data with import_data."
+        )
     return Stamp(inside[STAMP].decode(), metadata.num_rows, json.loads(inside.get(FACTS, b"{}")))
 
 
-def read_rows(path: str | Path, kinds: Kind | Sequence[Kind], columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(
+    path: str | Path, kinds: Kind | Sequence[Kind], columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Rows as dicts, one batch in memory at a time. The stamp is checked before the first row is asked for."""
     expect_kind(path, kinds)
     return _rows(path, columns)

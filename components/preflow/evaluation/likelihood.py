@@ -15,7 +15,11 @@ Progress = Callable[[int, int], None]
 
 
 def log_ratios(
-    policy: PreTrainedModel, reference: PreTrainedModel, store: SequenceStore, micro_batch_tokens: int, progress: Progress
+    policy: PreTrainedModel,
+    reference: PreTrainedModel,
+    store: SequenceStore,
+    micro_batch_tokens: int,
+    progress: Progress,
 ) -> np.ndarray:
     """log(pi/ref) of every sequence of the store, [S] nats."""
     found = []

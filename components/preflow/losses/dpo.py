@@ -42,9 +42,7 @@ def dpo(
     >>> dpo(zero - 2, zero - 5, zero - 3, zero - 4, beta=0.5)
     tensor([0.3133])
     """
-    logits = beta * margin(
-        policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps
-    )
+    logits = beta * margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
     if label_smoothing == 0:
         return softplus(-logits)
     return (1 - label_smoothing) * softplus(-logits) + label_smoothing * softplus(logits)

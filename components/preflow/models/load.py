@@ -26,16 +26,22 @@ def load_model(folder: str | Path, dtype: str = "float32") -> PreTrainedModel:
     if not (folder / "config.json").is_file():
         raise ModelError(f"{folder}: no config.json. Expected a folder that transformers' save_pretrained wrote.")
     if not list(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: no *.safetensors. Weights that must be unpickled are not loaded; save them as safetensors.")
+        raise ModelError(
+            f"{folder}: no *.safetensors. Weights that must be unpickled are not loaded; save them as safetensors."
+        )
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     if "auto_map" in config:
-        raise ModelError(f"{folder}: config.json asks for code of its own (auto_map), which is never run. Use a model that transformers knows.")
+        raise ModelError(
+            f"{folder}: config.json asks for code of its own (auto_map), which is never run. Use a model that transformers knows."
+        )
     try:
         model = AutoModelForCausalLM.from_pretrained(
             folder, dtype=DTYPES[dtype], use_safetensors=True, trust_remote_code=False, local_files_only=True
         )
     except (OSError, ValueError, RuntimeError, SafetensorError) as error:
-        raise ModelError(f"{folder}: transformers cannot load it: {error}. Check that config and weights belong together.") from None
+        raise ModelError(
+            f"{folder}: transformers cannot load it: {error}. Check that config and weights belong together."
+        ) from None
     _switch_dropout_off(model)
     return model.eval()
 
@@ -52,4 +58,6 @@ def _switch_dropout_off(model: torch.nn.Module) -> None:
 
 def device() -> torch.device:
     """The accelerator of this process, else the CPU."""
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if torch.cuda.is_available() else torch.device("cpu")
+    )

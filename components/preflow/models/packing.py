@@ -76,9 +76,20 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
             indices.append(group.indices[number - 1])
             start = end
     shared = any(len(group.completions) > 1 for group in groups)
-    joined = [torch.from_numpy(np.concatenate(each).astype(np.int64)) for each in (rows, columns, targets, sequences)]
+    at_row, at_column, target, sequence = (
+        torch.from_numpy(np.concatenate(each).astype(np.int64)) for each in (rows, columns, targets, sequences)
+    )
     mask = _mask(torch.from_numpy(segments)) if shared else None
-    return PackedBatch(torch.from_numpy(ids), torch.from_numpy(positions), mask, *joined, tuple(indices))
+    return PackedBatch(
+        torch.from_numpy(ids),
+        torch.from_numpy(positions),
+        mask,
+        at_row,
+        at_column,
+        target,
+        sequence,
+        tuple(indices),
+    )
 
 
 def _mask(segments: Tensor) -> Tensor:

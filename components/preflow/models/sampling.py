@@ -6,14 +6,15 @@ function over the tokens in a canonical order, so batch size, order and sharding
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
 from torch import Tensor
 from transformers import DynamicCache, PreTrainedModel
 
-from preflow.artifacts.ids import Message
 from preflow.artifacts.draws import uniforms
+from preflow.artifacts.ids import Message
 from preflow.text.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]
@@ -60,15 +61,24 @@ def sample(
     for start in range(0, len(order), width):
         numbers = order[start : start + width]
         draws = np.stack(
-            [uniforms(max_new_tokens, seed, prompts[n][0], index) for n in numbers for index in range(samples_per_prompt)]
+            [
+                uniforms(max_new_tokens, seed, prompts[n][0], index)
+                for n in numbers
+                for index in range(samples_per_prompt)
+            ]
         )
         decoding = _Decoding(model, tokenizer, [cut[n] for n in numbers], samples_per_prompt, temperature, top_k, draws)
-        decoding.run(lambda step: progress(done + int(len(draws) * step / max_new_tokens), total))
+        decoding.run(partial(_report, progress, done, len(draws), max_new_tokens, total))
         for place, number in enumerate(numbers):
             for index in range(samples_per_prompt):
                 yield decoding.result(place * samples_per_prompt + index, prompts[number][0], index)
         done += len(draws)
         progress(done, total)
+
+
+def _report(progress: Progress, done: int, rows: int, steps: int, total: int, step: int) -> None:
+    """Samples of a batch grow together: count them by their share of tokens."""
+    progress(done + rows * step // steps, total)
 
 
 class _Decoding:

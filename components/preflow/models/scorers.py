@@ -41,7 +41,7 @@ def load_scorer(path: str | Path, function: str) -> Scorer:
     if not callable(found):
         names = [name for name, value in vars(module).items() if callable(value) and not name.startswith("_")]
         raise ScorerError(f"{path}: no function {function!r}. Functions there: {', '.join(names) or 'none'}.")
-    return found  # type: ignore[no-any-return]
+    return found
 
 
 def score_batches(
@@ -57,9 +57,13 @@ def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: s
     try:
         answer = list(scorer(prompts, completions))
     except Exception as error:
-        raise ScorerError(f"{where}: {_user_lines(error, None)}, scoring rows {first + 1} to {first + len(completions)}. Mend the function.") from None
+        raise ScorerError(
+            f"{where}: {_user_lines(error, None)}, scoring rows {first + 1} to {first + len(completions)}. Mend the function."
+        ) from None
     if len(answer) != len(completions):
-        raise ScorerError(f"{where}: returned {len(answer)} scores for {len(completions)} completions. Return one number per completion, in order.")
+        raise ScorerError(
+            f"{where}: returned {len(answer)} scores for {len(completions)} completions. Return one number per completion, in order."
+        )
     scores = []
     for row, value in enumerate(answer, first + 1):
         try:
@@ -67,7 +71,9 @@ def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: s
         except (TypeError, ValueError):
             raise ScorerError(f"{where}: row {row}: returned {value!r}, expected a number.") from None
         if not math.isfinite(number):
-            raise ScorerError(f"{where}: row {row}: returned {number}, expected a finite number. Return a low score for a bad text.")
+            raise ScorerError(
+                f"{where}: row {row}: returned {number}, expected a finite number. Return a low score for a bad text."
+            )
         scores.append(number)
     return scores
 

@@ -37,7 +37,9 @@ def statistical_rejection_sample(
         ValueError: for a score that is not finite (a NaN would be accepted), k < 1, or a negative temperature.
     """
     _check(scores, num_accepted, temperature)
-    pool, indices, rounds = list(range(len(scores))), [], []
+    pool = list(range(len(scores)))
+    indices: list[int] = []
+    rounds: list[int] = []
     consumed, turn = 0, 0
     while pool and len(indices) < num_accepted:
         highest = max(scores[index] for index in pool)
@@ -75,4 +77,6 @@ def _check(scores: Sequence[float], num_accepted: int, temperature: float) -> No
     if bad:
         raise ValueError(f"score {scores[bad[0]]} of candidate {bad[0]} is not finite")
     if num_accepted < 1 or not temperature >= 0:
-        raise ValueError(f"num_accepted must be at least 1 and temperature at least 0, got {num_accepted} and {temperature}")
+        raise ValueError(
+            f"num_accepted must be at least 1 and temperature at least 0, got {num_accepted} and {temperature}"
+        )

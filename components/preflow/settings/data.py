@@ -20,7 +20,11 @@ class ImportOptions(Section):
         None, "column that holds train or heldout (also: test, validation, eval)", source="none: split by prompt hash"
     )
     heldout_fraction: float = setting(
-        0.1, "share of prompts held out, by prompt hash; a prompt never moves", source="a tenth, the usual share", ge=0.0, lt=1.0
+        0.1,
+        "share of prompts held out, by prompt hash; a prompt never moves",
+        source="a tenth, the usual share",
+        ge=0.0,
+        lt=1.0,
     )
     duplicates: Literal["stop", "keep", "aggregate"] = setting(
         "stop",
@@ -31,7 +35,9 @@ class ImportOptions(Section):
         "stop", "drop writes bad rows with their reasons to the rejects file", source="nothing is lost silently"
     )
     allow_assistant_prefix: bool = setting(
-        False, "accept prompts that end with an assistant turn (the completion continues it)", source="mostly a broken export"
+        False,
+        "accept prompts that end with an assistant turn (the completion continues it)",
+        source="mostly a broken export",
     )
 
 

@@ -14,14 +14,20 @@ class DPOLoss(Section):
     name: Literal["dpo"] = setting("dpo", "softplus(-beta * h)", source="arXiv 2305.18290, equation 7")
     beta: float = setting(0.1, "strength of the KL penalty", source="DPO appendix B; 0.5 for TL;DR", gt=0.0)
     label_smoothing: float = setting(
-        0.0, "probability that a label is flipped (conservative DPO)", source="Mitchell 2023, cDPO note, equation 3", ge=0.0, lt=0.5
+        0.0,
+        "probability that a label is flipped (conservative DPO)",
+        source="Mitchell 2023, cDPO note, equation 3",
+        ge=0.0,
+        lt=0.5,
     )
 
 
 class SigmoidNormLoss(Section):
     function: ClassVar[str] = "preflow.losses.rso:sigmoid_norm"
 
-    name: Literal["sigmoid_norm"] = setting("sigmoid_norm", "softplus(-beta * h)", source="arXiv 2309.06657, section 3.1")
+    name: Literal["sigmoid_norm"] = setting(
+        "sigmoid_norm", "softplus(-beta * h)", source="arXiv 2309.06657, section 3.1"
+    )
     beta: float = setting(0.05, "the paper's gamma", source="RSO section 4: best of 0.005, 0.05, 0.5", gt=0.0)
 
 

@@ -54,7 +54,11 @@ def make_plan(run_file: RunFile, folder: Path) -> Plan:
 def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
     model = _local_path(run.model, folder)
     template = run.text.template
-    text = run.text if template in ("chat", "none") else run.text.model_copy(update={"template": str(_existing(template, folder))})
+    text = (
+        run.text
+        if template in ("chat", "none")
+        else run.text.model_copy(update={"template": str(_existing(template, folder))})
+    )
     heldout = _expand(run.data.heldout or (), folder)
     inputs = {
         "model": InputSpec("model", "model", model),
@@ -64,7 +68,9 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
     }
     own = run.evaluate.pairs or run.evaluate.prompts
     if own:
-        inputs["evaluation_files"] = InputSpec("evaluation_files", "files", {"train": [], "heldout": _expand(own, folder)})
+        inputs["evaluation_files"] = InputSpec(
+            "evaluation_files", "files", {"train": [], "heldout": _expand(own, folder)}
+        )
     if run.score:
         inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(run.score.scorer, folder))
     return inputs
@@ -108,7 +114,9 @@ def _scorer(reference: str | None, folder: Path) -> str | None:
         return None
     place, colon, function = reference.rpartition(":")
     if not colon or not place or not function.isidentifier():
-        raise SettingsError(f"scorer {reference!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION, e.g. my_scorers.py:helpfulness")
+        raise SettingsError(
+            f"scorer {reference!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION, e.g. my_scorers.py:helpfulness"
+        )
     if place.endswith(".py"):
         return f"{_existing(place, folder)}:{function}"
     return reference
@@ -117,7 +125,9 @@ def _scorer(reference: str | None, folder: Path) -> str | None:
 def _existing(place: str, folder: Path) -> Path:
     path = folder / Path(place).expanduser()
     if not path.exists():
-        raise SettingsError(f"{place}: no such file (looked for {path}). Paths in a run file start at the run file's folder.")
+        raise SettingsError(
+            f"{place}: no such file (looked for {path}). Paths in a run file start at the run file's folder."
+        )
     return path
 
 
@@ -140,6 +150,8 @@ def _expand(patterns: tuple[str, ...], folder: Path) -> list[str]:
         place = str(folder / Path(pattern).expanduser())
         found = [place] if Path(place).exists() else sorted(glob.glob(place, recursive=True))
         if not found:
-            raise SettingsError(f"{pattern}: no such file, folder or match (looked for {place}). Mend the path in the run file.")
+            raise SettingsError(
+                f"{pattern}: no such file, folder or match (looked for {place}). Mend the path in the run file."
+            )
         files += [path for path in found if path not in files]
     return files

@@ -5,5 +5,7 @@ from preflow.settings.section import Section, setting
 
 
 class ReferenceSettings(Section):
-    micro_batch_tokens: int = setting(4096, "tokens per forward pass", source="memory; changes no result beyond rounding", ge=1)
+    micro_batch_tokens: int = setting(
+        4096, "tokens per forward pass", source="memory; changes no result beyond rounding", ge=1
+    )
     dtype: DType = setting("float32", "weights and activations", source="exact on every device")

@@ -31,7 +31,9 @@ class DataSection(ImportOptions):
     prompts: Files | None = setting(None, "files with prompts", source="rso and every method that samples")
     pairs: Files | None = setting(None, "files with pairs", source="dpo and its family")
     sft: Files | None = setting(None, "files with demonstrations", source="supervised fine-tuning")
-    heldout: Files | None = setting(None, "files of the same kind that are held out", source="none: split by prompt hash")
+    heldout: Files | None = setting(
+        None, "files of the same kind that are held out", source="none: split by prompt hash"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -51,14 +53,22 @@ class DataSection(ImportOptions):
 
 class ScoreSection(ScoreOptions):
     scorer: str = setting(
-        ..., "FILE.py:FUNCTION or MODULE:FUNCTION; the function takes prompts and completions, returns scores", source="yours"
+        ...,
+        "FILE.py:FUNCTION or MODULE:FUNCTION; the function takes prompts and completions, returns scores",
+        source="yours",
     )
 
 
 class EvaluateSection(EvaluateOptions):
-    pairs: Files | None = setting(None, "held-out pairs, instead of the data's own held-out rows", source="the data's own")
-    prompts: Files | None = setting(None, "held-out prompts, instead of the data's own held-out rows", source="the data's own")
-    judge: str | None = setting(None, "FILE.py:FUNCTION or MODULE:FUNCTION, as a scorer", source="no judge, no win rate")
+    pairs: Files | None = setting(
+        None, "held-out pairs, instead of the data's own held-out rows", source="the data's own"
+    )
+    prompts: Files | None = setting(
+        None, "held-out prompts, instead of the data's own held-out rows", source="the data's own"
+    )
+    judge: str | None = setting(
+        None, "FILE.py:FUNCTION or MODULE:FUNCTION, as a scorer", source="no judge, no win rate"
+    )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
@@ -83,7 +93,9 @@ class RunFile(Section):
     tracking: TrackingSettings = setting(TrackingSettings(), "where runs are recorded", source="defaults")
     hardware: str = setting("cpu", "`cpu`, or a hardware profile (a YAML file)", source="a laptop")
     seed: int = setting(0, "of every section that draws and does not name its own", source="fixed", ge=0)
-    dtype: DType = setting("float32", "of every section that runs a model and does not name its own", source="exact on every device")
+    dtype: DType = setting(
+        "float32", "of every section that runs a model and does not name its own", source="exact on every device"
+    )
 
 
 ALWAYS = frozenset({"method", "model", "text", "tracking", "hardware", "seed", "dtype"})
@@ -100,7 +112,9 @@ def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), whe
     for override in overrides:
         _apply_override(content, override)
     if "method" not in content:
-        raise SettingsError(f"{where}: no `method`. A run file starts with one, e.g. `method: dpo`; see `preflow methods`.")
+        raise SettingsError(
+            f"{where}: no `method`. A run file starts with one, e.g. `method: dpo`; see `preflow methods`."
+        )
     method = find_method(str(content["method"]))
     _refuse_unused_sections(content, method, where)
     _refuse_unfit(content, method, where)
@@ -117,7 +131,7 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML's own rules, but a key that stands twice is an error, not a silent replacement."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         twice = [key for index, key in enumerate(keys) if key in keys[:index]]
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
@@ -133,7 +147,9 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error}). Expected a YAML text file in UTF-8.") from None
     except yaml.YAMLError as error:
-        raise SettingsError(f"{path}: not valid YAML: {' '.join(str(error).split())}. Mend the line and try again.") from None
+        raise SettingsError(
+            f"{path}: not valid YAML: {' '.join(str(error).split())}. Mend the line and try again."
+        ) from None
     if not isinstance(content, dict):
         raise SettingsError(f"{path}: found {type(content).__name__}, expected settings such as `method: dpo`.")
     return content
@@ -162,7 +178,9 @@ def _refuse_unused_sections(content: dict[str, Any], method: Method, where: str)
     unused = [name for name in content if name in known - ALWAYS - set(method.sections)]
     if unused:
         uses = ", ".join(method.sections)
-        raise SettingsError(f"{where}: {unused[0]!r} has no effect for {method.name}, which uses {uses}. Remove the section.")
+        raise SettingsError(
+            f"{where}: {unused[0]!r} has no effect for {method.name}, which uses {uses}. Remove the section."
+        )
 
 
 def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
@@ -170,10 +188,14 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
     if isinstance(data, dict):
         kinds = [kind for kind in ("prompts", "pairs", "sft") if data.get(kind)]
         if len(kinds) == 1 and kinds[0] not in method.data:
-            raise SettingsError(f"{where}: data.{kinds[0]} given, but {method.name} starts from {' or '.join(method.data)}.")
+            raise SettingsError(
+                f"{where}: data.{kinds[0]} given, but {method.name} starts from {' or '.join(method.data)}."
+            )
     name = loss.get("name") if isinstance(loss, dict) else None
     if name is not None and name in loss_names() and name not in method.losses:
-        raise SettingsError(f"{where}: loss {name!r} does not fit {method.name}. Losses that fit: {', '.join(method.losses)}.")
+        raise SettingsError(
+            f"{where}: loss {name!r} does not fit {method.name}. Losses that fit: {', '.join(method.losses)}."
+        )
 
 
 def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, Any]:
@@ -181,7 +203,9 @@ def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, 
     for section in method.sections:
         given = filled.get(section)
         if given is None and section in REQUIRED_IN_SECTION:
-            raise SettingsError(f"run file: {method.name} needs the section {section!r}, e.g. {REQUIRED_IN_SECTION[section]}")
+            raise SettingsError(
+                f"run file: {method.name} needs the section {section!r}, e.g. {REQUIRED_IN_SECTION[section]}"
+            )
         given = {} if given is None and section not in ("data",) else given
         if isinstance(given, dict):
             ours = {key: default.value for key, default in method.defaults.get(section, {}).items()}

@@ -57,7 +57,9 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     for part in location[:-1]:
         field = model.model_fields.get(str(part))
         inner = [kind for kind in _alternatives(field.annotation) if issubclass(kind, BaseModel)] if field else []
-        tagged = [kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].default in location]
+        tagged = [
+            kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].default in location
+        ]
         if inner:
             model = (tagged or inner)[0]
     names = sorted(model.model_fields)

@@ -10,8 +10,14 @@ class TextSettings(Section):
         source="the model's own format is what it was tuned on",
     )
     max_prompt_tokens: int = setting(
-        512, "longer prompts lose their beginning; counted in the data report", source="DPO official config.yaml keeps the end", ge=1
+        512,
+        "longer prompts lose their beginning; counted in the data report",
+        source="DPO official config.yaml keeps the end",
+        ge=1,
     )
     max_completion_tokens: int = setting(
-        512, "longer completions lose their end, and their end-of-turn token with it", source="max_length 1024 of TRL 1.16, halved", ge=1
+        512,
+        "longer completions lose their end, and their end-of-turn token with it",
+        source="max_length 1024 of TRL 1.16, halved",
+        ge=1,
     )

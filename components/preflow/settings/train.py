@@ -38,19 +38,35 @@ class TrainOptions(Section):
     epochs: int = setting(1, "passes over the training rows", source="DPO official config.yaml", ge=1)
     max_steps: int | None = setting(None, "stop after this many optimizer steps", source="epochs decide", ge=1)
     warmup_steps: int = setting(0, "linear warm-up", source="DPO warms up 150 steps on 100x more data", ge=0)
-    schedule: Literal["constant", "linear", "cosine"] = setting("constant", "after the warm-up", source="DPO official code")
+    schedule: Literal["constant", "linear", "cosine"] = setting(
+        "constant", "after the warm-up", source="DPO official code"
+    )
     optimizer: Literal["adamw", "rmsprop"] = setting("adamw", "torch's own", source="TRL 1.16; DPO used RMSprop")
     weight_decay: float = setting(0.0, "decoupled", source="TRL 1.16", ge=0.0)
-    max_grad_norm: float = setting(10.0, "gradients are clipped to this norm", source="DPO official config.yaml", gt=0.0)
-    micro_batch_tokens: int = setting(4096, "tokens per forward and backward pass", source="memory; changes no result beyond rounding", ge=1)
-    gradient_checkpointing: bool = setting(False, "recompute activations in the backward pass", source="memory against a third more time")
-    lora: LoraSettings | None = setting(None, "train a LoRA adapter instead of all weights", source="full fine-tuning is what the papers did")
-    dtype: DType = setting("float32", "weights and activations; log-probs are float32 always", source="exact on every device")
+    max_grad_norm: float = setting(
+        10.0, "gradients are clipped to this norm", source="DPO official config.yaml", gt=0.0
+    )
+    micro_batch_tokens: int = setting(
+        4096, "tokens per forward and backward pass", source="memory; changes no result beyond rounding", ge=1
+    )
+    gradient_checkpointing: bool = setting(
+        False, "recompute activations in the backward pass", source="memory against a third more time"
+    )
+    lora: LoraSettings | None = setting(
+        None, "train a LoRA adapter instead of all weights", source="full fine-tuning is what the papers did"
+    )
+    dtype: DType = setting(
+        "float32", "weights and activations; log-probs are float32 always", source="exact on every device"
+    )
     seed: int = setting(0, "order of the rows", source="fixed", ge=0)
-    checkpoint_steps: int = setting(50, "optimizer steps between checkpoints", source="minutes of work at most are lost", ge=1)
+    checkpoint_steps: int = setting(
+        50, "optimizer steps between checkpoints", source="minutes of work at most are lost", ge=1
+    )
 
 
 class TrainSettings(TrainOptions):
     """What the step `train_preference` receives."""
 
-    objective: tuple[Term, ...] = setting((Term(),), "the terms of the objective, summed", source="the method's page and the loss section")
+    objective: tuple[Term, ...] = setting(
+        (Term(),), "the terms of the objective, summed", source="the method's page and the loss section"
+    )

@@ -81,7 +81,9 @@ class Step:
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Values of metrics at an optimizer step (0 for final scores). Visible at once, and kept in the journal."""
-        points = [{"name": name, "step": step, "value": float(value), "time": time.time()} for name, value in values.items()]
+        points = [
+            {"name": name, "step": step, "value": float(value), "time": time.time()} for name, value in values.items()
+        ]
         self._journal["metrics"] += points
         if path := self.file("metrics.jsonl"):
             with path.open("a", encoding="utf-8") as file:
@@ -165,7 +167,9 @@ def running(
         step.write_journal(described)
         _check_nothing_escaped(step)
     except Stopped:
-        _write_status(step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}})
+        _write_status(
+            step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}}
+        )
         sys.exit(143)
     except BaseException as error:
         _write_status(step, status | {"ended": time.time(), "error": _describe_error(error)})

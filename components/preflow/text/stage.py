@@ -43,7 +43,9 @@ def _template(model: Path, settings: TextSettings) -> str | None:
     if settings.template != "chat":
         path = Path(settings.template)
         if not path.is_file():
-            raise SettingsError(f"text.template {settings.template!r}: no such file. Expected chat, none or a Jinja file.")
+            raise SettingsError(
+                f"text.template {settings.template!r}: no such file. Expected chat, none or a Jinja file."
+            )
         return path.read_text(encoding="utf-8")
     own = model / TEMPLATE_FILE
     if own.is_file():

@@ -58,7 +58,9 @@ class Tokenizer:
             contract = json.loads((folder / CONTRACT_FILE).read_text(encoding="utf-8"))
             fast = FastTokenizer.from_file(str(folder / "tokenizer.json"))
         except FileNotFoundError as error:
-            raise ModelError(f"{folder}: no {Path(error.filename or CONTRACT_FILE).name}. Expected a staged tokenizer.") from None
+            raise ModelError(
+                f"{folder}: no {Path(error.filename or CONTRACT_FILE).name}. Expected a staged tokenizer."
+            ) from None
         except Exception as error:  # the Rust side raises plain Exception
             raise ModelError(f"{folder}: tokenizer.json cannot be read ({error}). Save the tokenizer again.") from None
         config_path = folder / "tokenizer_config.json"
@@ -67,7 +69,9 @@ class Tokenizer:
         known = fast.get_vocab(with_added_tokens=True)
         missing = [AddedToken(text, special=True) for text in names.values() if text not in known]
         if missing:
-            raise ModelError(f"{folder}: special tokens {[str(t.content) for t in missing]} are not in tokenizer.json. Save it again.")
+            raise ModelError(
+                f"{folder}: special tokens {[str(t.content) for t in missing]} are not in tokenizer.json. Save it again."
+            )
         template_path = folder / TEMPLATE_FILE
         template = template_path.read_text(encoding="utf-8") if template_path.is_file() else None
         return cls(fast, names, template, contract)
@@ -76,18 +80,25 @@ class Tokenizer:
     def vocab_size(self) -> int:
         return int(self.fast.get_vocab_size(with_added_tokens=True))
 
+    def _special_id(self, name: str) -> int:
+        found = self.fast.token_to_id(self.names[name])
+        assert found is not None, "load() has checked that special tokens are in the vocabulary"
+        return int(found)
+
     @cached_property
     def eos_id(self) -> int:
         if "eos_token" in self.names:
-            return int(self.fast.token_to_id(self.names["eos_token"]))
+            return self._special_id("eos_token")
         if self._config_eos:
             return self._config_eos[0]
-        raise ModelError("the tokenizer names no eos_token and the model no eos_token_id. Set eos_token in tokenizer_config.json.")
+        raise ModelError(
+            "the tokenizer names no eos_token and the model no eos_token_id. Set eos_token in tokenizer_config.json."
+        )
 
     @cached_property
     def pad_id(self) -> int:
         """What fills a row's end. Its value changes no result: lengths decide what counts."""
-        return int(self.fast.token_to_id(self.names["pad_token"])) if "pad_token" in self.names else self.eos_id
+        return self._special_id("pad_token") if "pad_token" in self.names else self.eos_id
 
     @cached_property
     def turn_end_id(self) -> int:

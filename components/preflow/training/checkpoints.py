@@ -33,12 +33,15 @@ def save_checkpoint(
 ) -> None:
     """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG and `state` (JSON)."""
     with publish_folder(folder / f"step-{step:08d}") as temporary:
-        save_file({name: value.detach().contiguous() for name, value in parameters.items()}, temporary / "parameters.safetensors")
+        save_file(
+            {name: value.detach().contiguous() for name, value in parameters.items()},
+            temporary / "parameters.safetensors",
+        )
         tensors, scalars = _split_optimizer(optimizer)
         save_file(tensors, temporary / "optimizer.safetensors")
         save_file({"torch": torch.get_rng_state()}, temporary / "rng.safetensors")
-        content = {"step": step, "scheduler": scheduler.state_dict(), "optimizer": scalars, "state": dict(state)}
-        content["scheduler"] = {name: value for name, value in content["scheduler"].items() if name != "lr_lambdas"}
+        position = {name: value for name, value in scheduler.state_dict().items() if name != "lr_lambdas"}
+        content = {"step": step, "scheduler": position, "optimizer": scalars, "state": dict(state)}
         write_json(temporary / "state.json", content)
         write_manifest(temporary)
     for old in _steps(folder)[:-KEPT]:
@@ -60,7 +63,9 @@ def load_checkpoint(
             for name, value in parameters.items():
                 value.copy_(stored[name])
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
-        scheduler.load_state_dict({**content["scheduler"], "lr_lambdas": [None]})  # the schedule itself comes from the settings
+        scheduler.load_state_dict(
+            {**content["scheduler"], "lr_lambdas": [None]}
+        )  # the schedule itself comes from the settings
         torch.set_rng_state(load_file(path / "rng.safetensors")["torch"])
         return int(content["step"]), content["state"]
     return None
@@ -92,5 +97,7 @@ def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], scal
     for key, value in tensors.items():
         index, _, name = key.partition("/")
         state.setdefault(int(index), {})[name] = value
-    groups = [{**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in scalars["param_groups"]]
+    groups = [
+        {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in scalars["param_groups"]
+    ]
     optimizer.load_state_dict({"state": state, "param_groups": groups})

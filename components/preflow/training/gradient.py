@@ -99,7 +99,10 @@ class GradientEngine:
         return [MicroBatch(name, cut) for cut in cut_by_tokens(groups, self.micro_batch_tokens)]
 
     def _separable(self, batch: OptimizerBatch, micros: Sequence[MicroBatch]) -> StepResult:
-        totals = {id(bound): normaliser(bound.term, self.streams[bound.term.stream], batch.examples[bound.term.stream]) for bound in self.terms}
+        totals = {
+            id(bound): normaliser(bound.term, self.streams[bound.term.stream], batch.examples[bound.term.stream])
+            for bound in self.terms
+        }
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
         found: dict[str, dict[int, float]] = {name: {} for name in batch.examples}
 
@@ -127,27 +130,36 @@ class GradientEngine:
         _, found = self._gathered(torch.zeros((), dtype=torch.float64), found)
         slopes: dict[str, dict[int, float]] = {}
         total = torch.zeros((), dtype=torch.float64)
-        leaves = {name: torch.tensor(list(logps.values()), dtype=torch.float64, requires_grad=True) for name, logps in found.items()}
+        leaves = {
+            name: torch.tensor(list(logps.values()), dtype=torch.float64, requires_grad=True)
+            for name, logps in found.items()
+        }
         for bound in self.terms:
             name = bound.term.stream
             local = {sequence: place for place, sequence in enumerate(found[name])}
             examples = Examples(self.streams[name], batch.examples[name], local)
             weighted, losses = term_sum(bound, examples, leaves[name])
             self._refuse_not_finite(losses, examples)
-            total = total + bound.term.coefficient * weighted / normaliser(bound.term, self.streams[name], batch.examples[name])
+            total = total + bound.term.coefficient * weighted / normaliser(
+                bound.term, self.streams[name], batch.examples[name]
+            )
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
         for (name, logps), gradient in zip(found.items(), gradients, strict=True):
             values = torch.zeros(len(logps)) if gradient is None else gradient
             slopes[name] = dict(zip(logps, values.tolist(), strict=True))
 
         def part(micro: MicroBatch, logps: Tensor, packed: PackedBatch) -> Tensor:
-            slope = torch.tensor([slopes[micro.stream][each] for each in packed.indices], dtype=logps.dtype, device=logps.device)
+            slope = torch.tensor(
+                [slopes[micro.stream][each] for each in packed.indices], dtype=logps.dtype, device=logps.device
+            )
             return (slope * logps).sum()
 
         self._backward(micros, part)
         return StepResult(total.item(), found)
 
-    def _backward(self, micros: Sequence[MicroBatch], part: Callable[[MicroBatch, Tensor, PackedBatch], Tensor]) -> None:
+    def _backward(
+        self, micros: Sequence[MicroBatch], part: Callable[[MicroBatch, Tensor, PackedBatch], Tensor]
+    ) -> None:
         """Every process takes every world-th micro-batch; one that runs out repeats its last with weight zero."""
         mine, rounds = self._mine(micros), -(-len(micros) // self.world)
         for turn in range(rounds):

@@ -61,7 +61,7 @@ class Trainer:
         self.schedule = Schedule(len(first), settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
         self.parameters = trained_parameters(policy)
         optimizer = make_optimizer(self.parameters.values(), settings)
-        self.module, self.optimizer = self.accelerator.prepare(SequenceLogps(policy), optimizer)  # type: ignore[arg-type]
+        self.module, self.optimizer = self.accelerator.prepare(SequenceLogps(policy), optimizer)
         self.scheduler = make_scheduler(self.optimizer, settings, self.schedule.total_steps)
         self.engine = GradientEngine(
             self.module,
@@ -104,14 +104,16 @@ class Trainer:
         examples = len(next(iter(numbers.values())))
         values = step_metrics(result, self.streams, numbers, self.beta) | {
             "train/grad_norm": norm,
-            "train/learning_rate": rate,
+            "train/learning_rate": float(rate),
             "train/examples_per_second": examples / seconds,
             "train/beta_equivalent": self.beta,
         }
         if self.accelerator.is_main_process:
             self.observer.metrics(values, step=step + 1)
             self.observer.progress(step + 1, self.schedule.total_steps, "steps", f"loss {result.loss:.4f}")
-            self.observer.log(f"step {step + 1}/{self.schedule.total_steps} loss {result.loss:.6f} grad_norm {norm:.4f} {seconds:.2f}s")
+            self.observer.log(
+                f"step {step + 1}/{self.schedule.total_steps} loss {result.loss:.6f} grad_norm {norm:.4f} {seconds:.2f}s"
+            )
 
     def _leave_if_asked(self) -> None:
         if self.should_stop():

@@ -8,7 +8,9 @@ from preflow.training.gradient import StepResult
 from preflow.training.streams import Stream
 
 
-def step_metrics(result: StepResult, streams: dict[str, Stream], batch: dict[str, np.ndarray], beta: float) -> dict[str, float]:
+def step_metrics(
+    result: StepResult, streams: dict[str, Stream], batch: dict[str, np.ndarray], beta: float
+) -> dict[str, float]:
     """Means over the optimizer batch; reward accuracy counts a tie half. Log-probs in nats, margins in beta * nats."""
     values = {"train/loss": result.loss}
     for name, numbers in batch.items():

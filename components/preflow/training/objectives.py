@@ -78,7 +78,9 @@ class Examples:
         return logps[torch.tensor([self.local[number] for number in self.sequences(role)], device=logps.device)]
 
     def reference(self, role: str, like: Tensor) -> Tensor:
-        return torch.as_tensor(self.stream.reference_logps["reference"][self.sequences(role)], dtype=like.dtype, device=like.device)
+        return torch.as_tensor(
+            self.stream.reference_logps["reference"][self.sequences(role)], dtype=like.dtype, device=like.device
+        )
 
     def num_tokens(self, role: str, like: Tensor) -> Tensor:
         lengths = [self.stream.store.completions.length(number) for number in self.sequences(role)]
@@ -95,7 +97,9 @@ def normaliser(term: Term, stream: Stream, numbers: np.ndarray) -> float:
 
 
 def _lengths(stream: Stream, role: str, numbers: np.ndarray) -> np.ndarray:
-    return np.array([stream.store.completions.length(int(number)) for number in stream.roles[role][numbers]], dtype=np.float64)
+    return np.array(
+        [stream.store.completions.length(int(number)) for number in stream.roles[role][numbers]], dtype=np.float64
+    )
 
 
 def term_sum(bound: BoundTerm, examples: Examples, logps: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +110,9 @@ def term_sum(bound: BoundTerm, examples: Examples, logps: Tensor) -> tuple[Tenso
     """
     losses = _call(bound, examples, logps, {role: role for role in bound.term.roles})
     if set(PAIR) <= set(bound.term.roles):
-        preference = torch.as_tensor(examples.stream.preference[examples.numbers], dtype=losses.dtype, device=losses.device)
+        preference = torch.as_tensor(
+            examples.stream.preference[examples.numbers], dtype=losses.dtype, device=losses.device
+        )
         if bool((preference != 1).any()):
             swapped = _call(bound, examples, logps, {"chosen": "rejected", "rejected": "chosen"})
             losses = preference * losses + (1 - preference) * swapped

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from transformers import PreTrainedModel
 
 from preflow.artifacts.files import publish_folder
@@ -36,16 +35,20 @@ def _with_adapter(model: PreTrainedModel, lora: LoraSettings) -> Any:
     from peft import LoraConfig, get_peft_model  # seconds to import, which full fine-tuning does without
 
     targets = lora.targets if lora.targets == "all-linear" else [name.strip() for name in lora.targets.split(",")]
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM")
+    config = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
+    )
     return get_peft_model(model, config)
 
 
-def trained_parameters(policy: torch.nn.Module) -> dict[str, Tensor]:
+def trained_parameters(policy: torch.nn.Module) -> dict[str, torch.nn.Parameter]:
     """Parameters with a gradient, by name; tied ones once."""
     return {name: parameter for name, parameter in policy.named_parameters() if parameter.requires_grad}
 
 
-def publish_policy(policy: Any, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]) -> None:
+def publish_policy(
+    policy: Any, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]
+) -> None:
     """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer."""
     with publish_folder(target) as folder:
         if hasattr(policy, "peft_config"):

@@ -92,7 +92,9 @@ class Stream:
 Progress = Callable[[int], None]
 
 
-def pairs_stream(rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None) -> Stream:
+def pairs_stream(
+    rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None
+) -> Stream:
     """A stream from pairs/v1 rows. Raises DataError for a row whose completions are the same tokens, or none."""
 
     def completions(row: Mapping[str, Any]) -> list[tuple[str, str, str | None, Any]]:
@@ -104,7 +106,9 @@ def pairs_stream(rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progre
     return _stream(rows, tokenizer, ("chosen", "rejected"), "pair_id", completions, progress)
 
 
-def targets_stream(rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None) -> Stream:
+def targets_stream(
+    rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None
+) -> Stream:
     """A stream from completions/v1 rows that carry their prompt: demonstrations for supervised fine-tuning."""
 
     def completions(row: Mapping[str, Any]) -> list[tuple[str, str, str | None, Any]]:
@@ -129,13 +133,17 @@ def _stream(
         prompts = tokenizer.encode_prompts([row["prompt"] for row in chunk])
         parts = [completions(row) for row in chunk]
         flat = [part for each in parts for part in each]
-        encoded = iter(tokenizer.encode_completions([text for _, text, _, _ in flat], [end != "length" for _, _, end, _ in flat]))
+        encoded = iter(
+            tokenizer.encode_completions([text for _, text, _, _ in flat], [end != "length" for _, _, end, _ in flat])
+        )
         for row, prompt, each in zip(chunk, prompts, parts, strict=True):
             for role, _, _, sampled in each:
                 own = next(encoded)
                 sequence = tokenizer.truncated(prompt, own if sampled is None else sampled)
                 if not sequence.completion_ids or not sequence.prompt_ids:
-                    raise DataError([Problem("training data", 0, "no_tokens", f"{key} {row[key]}: no tokens.", "Remove the row.")])
+                    raise DataError(
+                        [Problem("training data", 0, "no_tokens", f"{key} {row[key]}: no tokens.", "Remove the row.")]
+                    )
                 cuts[0] += sequence.prompt_cut > 0
                 cuts[1] += sequence.completion_cut > 0
                 numbers[role].append(store.add(sequence.prompt_ids, sequence.completion_ids))

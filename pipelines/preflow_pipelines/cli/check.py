@@ -76,7 +76,9 @@ def _parts(plan: Any) -> Iterator[Any]:
         tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
         for name, section in (("data_files", "data"), ("evaluation_files", "evaluation_data")):
             if name in plan.inputs:
-                yield lambda name=name, section=section: _check_data(plan.inputs[name].source, plan.sections[section], tokenizer)
+                yield lambda name=name, section=section: _check_data(
+                    plan.inputs[name].source, plan.sections[section], tokenizer
+                )
         for name in ("scorer", "judge"):
             spec = plan.inputs.get(name)
             if spec and spec.source:
@@ -113,7 +115,11 @@ def _check_data(source: dict[str, list[str]], section: str, tokenizer: Path | No
     from preflow.steps.import_data.importing import SourceFile, check_files
     from preflow.text.tokenizer import Tokenizer
 
-    files = [SourceFile(Path(path), path, "heldout" if split == "heldout" else None) for split, paths in source.items() for path in paths]
+    files = [
+        SourceFile(Path(path), path, "heldout" if split == "heldout" else None)
+        for split, paths in source.items()
+        for path in paths
+    ]
     settings = ImportSettings.parse(section)
     found = check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)
     if found.total and settings.on_bad_row == "stop":

@@ -10,7 +10,9 @@ from preflow_pipelines.cli.options import run_file_argument, set_option
 @click.command()
 @run_file_argument
 @set_option
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: RUNFILE with .pipeline.yaml.")
+@click.option(
+    "-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: RUNFILE with .pipeline.yaml."
+)
 def command(run_file: Path, overrides: tuple[str, ...], output: Path | None) -> None:
     """Compile RUNFILE to a Kubeflow pipeline, with its hardware profile. Needs no torch, and none of the inputs' bytes.
 

@@ -12,7 +12,14 @@ from rich.spinner import Spinner
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {"EXECUTED": "green", "CACHED": "cyan", "FAILED": "bold red", "SKIPPED": "dim", "RUNNING": "yellow", "WAITING": "dim"}
+STYLES = {
+    "EXECUTED": "green",
+    "CACHED": "cyan",
+    "FAILED": "bold red",
+    "SKIPPED": "dim",
+    "RUNNING": "yellow",
+    "WAITING": "dim",
+}
 LINE_SECONDS = 30
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import click
 
@@ -41,9 +42,9 @@ Result = tuple[bool, str, str]
 def _checks() -> Iterator[tuple[str, Callable[[], Result]]]:
     yield "python", _python
     for name in CORE_NEEDS:
-        yield name, lambda name=name: _library(name, "pip install preflow")
+        yield name, partial(_library, name, "pip install preflow")
     for name in RUN_NEEDS:
-        yield name, lambda name=name: _library(name, "pip install 'preflow[train]' (compile and check work without)")
+        yield name, partial(_library, name, "pip install 'preflow[train]' (compile and check work without)")
     yield "accelerator", _accelerator
     yield "cores", lambda: (True, f"{len(os.sched_getaffinity(0))}", "")
     yield "folder for runs", _home

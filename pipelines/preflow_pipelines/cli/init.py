@@ -69,7 +69,9 @@ def section_model(section: str, method: Method) -> type[BaseModel]:
     if section == "loss":
         return next(model for model in LOSSES if model.model_fields["name"].default == method.losses[0])
     annotation = RunFile.model_fields[section].annotation
-    models = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    models = [
+        kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type) and issubclass(kind, BaseModel)
+    ]
     return models[0]
 
 

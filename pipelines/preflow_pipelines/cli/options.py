@@ -9,7 +9,11 @@ import click
 
 run_file_argument = click.argument("run_file", metavar="RUNFILE", type=click.Path(dir_okay=False, path_type=Path))
 set_option = click.option(
-    "--set", "overrides", multiple=True, metavar="SECTION.KEY=VALUE", help="Override a setting; may be given several times."
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="SECTION.KEY=VALUE",
+    help="Override a setting; may be given several times.",
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 

@@ -7,7 +7,9 @@ from preflow_pipelines.cli.options import home, json_option
 
 @click.command()
 @click.argument("run")
-@click.option("--step", "steps", multiple=True, required=True, help="The step to run again; may be given several times.")
+@click.option(
+    "--step", "steps", multiple=True, required=True, help="The step to run again; may be given several times."
+)
 @json_option
 def command(run: str, steps: tuple[str, ...], as_json: bool) -> None:
     """Run a step of RUN again, and what depends on it; the rest is reused. RUN is an id, its beginning or end, or latest.
@@ -29,5 +31,7 @@ def command(run: str, steps: tuple[str, ...], as_json: bool) -> None:
     folder = find_run(home(), run)
     nonces = nonces_for(folder, steps)
     for task, modules in changed_code(folder).items():
-        click.echo(f"{task}: its code changed since ({', '.join(modules[:3])}{' ...' if len(modules) > 3 else ''})", err=True)
+        click.echo(
+            f"{task}: its code changed since ({', '.join(modules[:3])}{' ...' if len(modules) > 3 else ''})", err=True
+        )
     execute(plan_of(folder), as_json, nonces=nonces, parent=folder.id, relation="rerun")

@@ -86,10 +86,16 @@ def summary(result: Any) -> None:
     for name in HEADLINES:
         if name in result.metrics:
             click.echo(f"  {name:<24} {interval(result.metrics, name)}")
-    for label, task, output in [("data", "import-data", "page"), ("report", "report", "page"), ("model", "train-preference", "trained")]:
+    for label, task, output in [
+        ("data", "import-data", "page"),
+        ("report", "report", "page"),
+        ("model", "train-preference", "trained"),
+    ]:
         if path := outputs.get(task, {}).get(output):
             click.echo(f"  {label:<8} {path}")
-    click.echo(f"  explain  preflow explain {identity}\n  compare  preflow compare RUN {identity}\n  mlflow   preflow ui")
+    click.echo(
+        f"  explain  preflow explain {identity}\n  compare  preflow compare RUN {identity}\n  mlflow   preflow ui"
+    )
 
 
 def interval(metrics: dict[str, float], name: str) -> str:

@@ -49,5 +49,3 @@ def changed_code(run: RunFolder) -> dict[str, list[str]]:
         if changed:
             found[task.name] = changed
     return found
-
-

@@ -47,12 +47,16 @@ def _imports_of(scorer: StagedInput) -> tuple[str, ...]:
     try:
         return file_imports(scorer.uri)
     except SyntaxError as error:
-        raise ScorerError(f"{scorer.files.get('.', scorer.uri)} line {error.lineno}: {error.msg}. Mend the file.") from None
+        raise ScorerError(
+            f"{scorer.files.get('.', scorer.uri)} line {error.lineno}: {error.msg}. Mend the file."
+        ) from None
 
 
 def bind(spec: Spec, identities: Mapping[str, Identity]) -> Spec:
     """The spec with every task's key filled in."""
     bound = copy.deepcopy(spec)
     for name, identity in identities.items():
-        bound["root"]["dag"]["tasks"][name]["inputs"]["parameters"]["key"] = {"runtimeValue": {"constant": identity.key}}
+        bound["root"]["dag"]["tasks"][name]["inputs"]["parameters"]["key"] = {
+            "runtimeValue": {"constant": identity.key}
+        }
     return bound

@@ -56,11 +56,15 @@ def _settings(old: Any, new: Any, place: str = "") -> list[str]:
             for line in _settings(old.get(key), new.get(key), f"{place}.{key}" if place else key)
         ]
     if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        return [line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in _settings(a, b, f"{place}[{i}]")]
+        return [
+            line for i, (a, b) in enumerate(zip(old, new, strict=True)) for line in _settings(a, b, f"{place}[{i}]")
+        ]
     return [] if old == new else [f"setting {place} {old} -> {new}"]
 
 
-def _code(before_run: RunFolder, run: RunFolder, task: str, old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+def _code(
+    before_run: RunFolder, run: RunFolder, task: str, old: Mapping[str, str], new: Mapping[str, str]
+) -> list[str]:
     found = []
     then, now = before_run.about["tasks"].get(task, {}), run.about["tasks"][task]
     if old.get("code") != new.get("code"):
@@ -69,7 +73,11 @@ def _code(before_run: RunFolder, run: RunFolder, task: str, old: Mapping[str, st
         found.append(f"code: {', '.join(names)} edited")
     if old.get("libraries") != new.get("libraries"):
         before, after = then.get("libraries", {}), now["libraries"]
-        names = [f"{n} {before.get(n, 'absent')} -> {after.get(n, 'absent')}" for n in sorted(before.keys() | after.keys()) if before.get(n) != after.get(n)]
+        names = [
+            f"{n} {before.get(n, 'absent')} -> {after.get(n, 'absent')}"
+            for n in sorted(before.keys() | after.keys())
+            if before.get(n) != after.get(n)
+        ]
         found.append(f"libraries: {', '.join(names)}")
     if old.get("again") != new.get("again"):
         found.append("asked to run again" if new.get("again") else "without the rerun's request")
@@ -78,4 +86,6 @@ def _code(before_run: RunFolder, run: RunFolder, task: str, old: Mapping[str, st
 
 def _from(uri: str) -> str:
     parts = Path(uri).parts
-    return f" (from {parts[parts.index('runs') + 1]})" if "runs" in parts and parts.index("runs") + 1 < len(parts) else ""
+    return (
+        f" (from {parts[parts.index('runs') + 1]})" if "runs" in parts and parts.index("runs") + 1 < len(parts) else ""
+    )

@@ -44,7 +44,13 @@ class InputStore:
         """Raises SettingsError, ModelError or ScorerError for what cannot be read."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with exclusive(self.home / "cache" / "locks" / "inputs"):
-            return {"files": self._files, "model": self._model, "tokenizer": self._tokenizer, "scorer": self._scorer}[spec.kind](spec.source)
+            stagers: dict[str, Callable[[Any], StagedInput]] = {
+                "files": self._files,
+                "model": self._model,
+                "tokenizer": self._tokenizer,
+                "scorer": self._scorer,
+            }
+            return stagers[spec.kind](spec.source)
 
     def local_model(self, place: str) -> Path:
         """The folder of a model, fetched if it is elsewhere."""
@@ -69,11 +75,15 @@ class InputStore:
 
     def _model(self, place: str) -> StagedInput:
         folder = self.local_model(place)
-        contents = {path.name: path for pattern in MODEL_PATTERNS for path in folder.glob(pattern) if path.name != MANIFEST}
+        contents = {
+            path.name: path for pattern in MODEL_PATTERNS for path in folder.glob(pattern) if path.name != MANIFEST
+        }
         if "config.json" not in contents:
             raise ModelError(f"{place}: no config.json. Expected a folder that transformers' save_pretrained wrote.")
         if not any(name.endswith(".safetensors") for name in contents):
-            raise ModelError(f"{place}: no *.safetensors. Pickled weights are not loaded; save the model with safe_serialization=True.")
+            raise ModelError(
+                f"{place}: no *.safetensors. Pickled weights are not loaded; save the model with safe_serialization=True."
+            )
         return self._folder_of(contents, {".": place}, link=True)
 
     def _tokenizer(self, source: dict[str, Any]) -> StagedInput:
@@ -109,7 +119,9 @@ class InputStore:
         try:
             digests = {name: self.index.sha256(path) for name, path in sorted(contents.items())}
         except OSError as error:
-            raise SettingsError(f"{error.filename}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
+            raise SettingsError(
+                f"{error.filename}: cannot be read ({error.strerror}). Check the path and its permissions."
+            ) from None
         digest = contents_digest(digests)
         target = self.folder / digest
         if not self._is_whole(target):

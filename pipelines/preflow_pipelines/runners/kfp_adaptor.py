@@ -27,10 +27,14 @@ class Watcher(Protocol):
     def started(self, task: str) -> None: ...
     def waiting(self, task: str) -> None: ...
     def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None: ...
-    def finished(self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]) -> None: ...
+    def finished(
+        self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
+    ) -> None: ...
 
 
-def run_pipeline(spec: Mapping[str, Any], arguments: Mapping[str, str], pipeline_root: Path, cache: Path, watcher: Watcher) -> None:
+def run_pipeline(
+    spec: Mapping[str, Any], arguments: Mapping[str, str], pipeline_root: Path, cache: Path, watcher: Watcher
+) -> None:
     """Run a bound spec in this process, task after task. Raises RuntimeError if a task fails."""
     local.init(
         local.SubprocessRunner(use_venv=False),
@@ -50,7 +54,14 @@ def _watched(watcher: Watcher, locks: Path) -> Iterator[None]:
 
     def watched(*, task_name: str, task_spec: Any, components: Any, executors: Any, io_store: Any, **rest: Any) -> Any:
         executor = executors[components[task_spec.component_ref.name].executor_label]
-        call = {"task_name": task_name, "task_spec": task_spec, "components": components, "executors": executors, "io_store": io_store, **rest}
+        call = {
+            "task_name": task_name,
+            "task_spec": task_spec,
+            "components": components,
+            "executors": executors,
+            "io_store": io_store,
+            **rest,
+        }
         if executor.WhichOneof("spec") != "container":
             return original(**call)
         arguments = _plain(task_executor.OrchestratorUtils.make_task_arguments(task_spec.inputs, io_store))

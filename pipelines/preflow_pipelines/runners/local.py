@@ -118,13 +118,20 @@ def _source(source: Any) -> Any:
 
 
 def _execute(
-    folder: RunFolder, home: Path, tasks: list[Task], staged: Mapping[str, StagedInput], arguments: dict[str, str], observer: Observer
+    folder: RunFolder,
+    home: Path,
+    tasks: list[Task],
+    staged: Mapping[str, StagedInput],
+    arguments: dict[str, str],
+    observer: Observer,
 ) -> RunResult:
     watcher = LocalWatcher(folder, home, {task.name: task.step for task in tasks}, staged, observer)
     state, error = "FAILED", None
     try:
         with _environment(folder, home), _terminate_as_interrupt(), watcher.polling(), _quiet(folder):
-            kfp_adaptor.run_pipeline(folder.read("pipeline.json") or {}, arguments, folder.path / "outputs", home / "cache", watcher)
+            kfp_adaptor.run_pipeline(
+                folder.read("pipeline.json") or {}, arguments, folder.path / "outputs", home / "cache", watcher
+            )
         state = "SUCCEEDED"
     except KeyboardInterrupt:
         state = "CANCELLED"
@@ -140,7 +147,9 @@ def _execute(
     return _result(folder, state, tasks, error, observer)
 
 
-def _result(folder: RunFolder, state: str, tasks: list[Task], error: dict[str, Any] | None, observer: Observer) -> RunResult:
+def _result(
+    folder: RunFolder, state: str, tasks: list[Task], error: dict[str, Any] | None, observer: Observer
+) -> RunResult:
     steps = []
     for task in tasks:
         record = folder.record(task.name)

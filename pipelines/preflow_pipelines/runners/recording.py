@@ -21,7 +21,14 @@ POLL_SECONDS = 0.2
 class LocalWatcher:
     """Records tasks as the adaptor reports them, and passes everything on to the observer."""
 
-    def __init__(self, folder: RunFolder, home: Path, steps: Mapping[str, str], staged: Mapping[str, StagedInput], observer: "Observer"):
+    def __init__(
+        self,
+        folder: RunFolder,
+        home: Path,
+        steps: Mapping[str, str],
+        staged: Mapping[str, StagedInput],
+        observer: "Observer",
+    ):
         self.folder, self.home, self.steps, self.staged, self.observer = folder, home, steps, staged, observer
         self.index = DigestIndex(home / "cache" / "digests.json")
         self.error: dict[str, Any] | None = None
@@ -39,16 +46,24 @@ class LocalWatcher:
         files = self._origin_record(task, outputs).get("files", {})
         for name, path in outputs.items():
             if name not in files or self._describe(Path(path)) != files[name]:
-                self.observer.message(f"{task}: {path} was changed after it was written; set aside as *.damaged, made again")
+                self.observer.message(
+                    f"{task}: {path} was changed after it was written; set aside as *.damaged, made again"
+                )
                 return path
         return None
 
-    def finished(self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]) -> None:
+    def finished(
+        self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
+    ) -> None:
         ended = time.time()
         if state == "FAILED":
             self.error = self._failure(task)
         origin = self._origin(outputs) if state == "CACHED" else self.folder.id
-        files = self._origin_record(task, outputs).get("files", {}) if state == "CACHED" else {n: self._describe(Path(p)) for n, p in outputs.items()}
+        files = (
+            self._origin_record(task, outputs).get("files", {})
+            if state == "CACHED"
+            else {n: self._describe(Path(p)) for n, p in outputs.items()}
+        )
         record = {
             "task": task,
             "step": self.steps[task],
@@ -127,12 +142,19 @@ class LocalWatcher:
 
 def _with_users_names(error: dict[str, Any], staged: Mapping[str, StagedInput]) -> dict[str, Any]:
     """Messages name the user's files, not the store's."""
-    names = {str(Path(each.uri) / name) if name != "." else each.uri: origin for each in staged.values() for name, origin in each.files.items()}
+    names = {
+        str(Path(each.uri) / name) if name != "." else each.uri: origin
+        for each in staged.values()
+        for name, origin in each.files.items()
+    }
 
     def mend(text: str) -> str:
         for stored in sorted(names, key=len, reverse=True):
             text = text.replace(stored, names[stored])
         return text
 
-    problems = [{**problem, "file": mend(problem["file"]), "message": mend(problem["message"])} for problem in error.get("problems", [])]
+    problems = [
+        {**problem, "file": mend(problem["file"]), "message": mend(problem["message"])}
+        for problem in error.get("problems", [])
+    ]
     return {**error, "message": mend(error["message"]), "problems": problems}

@@ -20,13 +20,17 @@ def fetch_model(place: str, home: Path) -> Path:
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
-        raise ModelError(f"model {place!r}: no such folder, and hub ids need huggingface_hub: pip install 'preflow[train]'.") from None
+        raise ModelError(
+            f"model {place!r}: no such folder, and hub ids need huggingface_hub: pip install 'preflow[train]'."
+        ) from None
     name, _, revision = place.partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=MODEL_FILES))
     except Exception as error:  # the hub's client raises many kinds
         first = str(error).strip().splitlines()[0]
-        raise ModelError(f"model {place!r}: no such folder, and the hub did not give it ({type(error).__name__}: {first}). Expected a folder with config.json.") from None
+        raise ModelError(
+            f"model {place!r}: no such folder, and the hub did not give it ({type(error).__name__}: {first}). Expected a folder with config.json."
+        ) from None
 
 
 def fetch_uri(uri: str, home: Path) -> Path:
@@ -39,5 +43,7 @@ def fetch_uri(uri: str, home: Path) -> Path:
         with publish_folder(target.parent) as folder:
             filesystem.get(path, str(folder / target.name), recursive=filesystem.isdir(path))
     except Exception as error:  # every store has its own errors
-        raise SettingsError(f"{uri}: cannot be read ({type(error).__name__}: {error}). Check the address, the credentials and the network.") from None
+        raise SettingsError(
+            f"{uri}: cannot be read ({type(error).__name__}: {error}). Check the address, the credentials and the network."
+        ) from None
     return target

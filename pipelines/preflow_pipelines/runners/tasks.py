@@ -23,11 +23,17 @@ class Task:
 def tasks_of(spec: Spec) -> list[Task]:
     """The steps' tasks in an order in which they can run; importers are inputs, not steps."""
     root = spec["root"]["dag"]["tasks"]
-    importers = {name: task["inputs"]["parameters"]["uri"]["componentInputParameter"].removesuffix("_uri") for name, task in root.items() if _is_importer(spec, task)}
+    importers = {
+        name: task["inputs"]["parameters"]["uri"]["componentInputParameter"].removesuffix("_uri")
+        for name, task in root.items()
+        if _is_importer(spec, task)
+    }
     found = {name: _task(spec, name, task, importers) for name, task in root.items() if name not in importers}
     ordered: list[Task] = []
     while found:
-        ready = sorted(name for name, task in found.items() if not any(producer in found for producer, _ in task.inputs.values()))
+        ready = sorted(
+            name for name, task in found.items() if not any(producer in found for producer, _ in task.inputs.values())
+        )
         assert ready, "the workflow has a cycle"
         ordered += [found.pop(name) for name in ready[:1]]
     return ordered

@@ -17,11 +17,16 @@ class Imported:
 
 def imported(run: Context) -> Imported:
     """The run file's data; held-out rows come from the evaluation's own files where it names some."""
-    task = import_data(files=run.input("data_files"), tokenizer=run.input("tokenizer"), settings=run.section("data"), key="")
+    task = import_data(
+        files=run.input("data_files"), tokenizer=run.input("tokenizer"), settings=run.section("data"), key=""
+    )
     if not run.has("evaluation_files"):
         return Imported(task.outputs["data"], task.outputs["heldout"])
     own = import_data(
-        files=run.input("evaluation_files"), tokenizer=run.input("tokenizer"), settings=run.section("evaluation_data"), key=""
+        files=run.input("evaluation_files"),
+        tokenizer=run.input("tokenizer"),
+        settings=run.section("evaluation_data"),
+        key="",
     )
     task.after(own)  # what is wrong with the evaluation's files is found before anything is trained
     return Imported(task.outputs["data"], own.outputs["heldout"])

@@ -15,7 +15,11 @@ def on_policy_pairs(run: Context, prompts: Any, model: Any) -> Any:
         prompts=prompts, model=model, tokenizer=run.input("tokenizer"), settings=run.section("generate"), key=""
     )
     scored = score_candidates(
-        prompts=prompts, completions=sampled.outputs["completions"], scorer=run.input("scorer"), settings=run.section("score"), key=""
+        prompts=prompts,
+        completions=sampled.outputs["completions"],
+        scorer=run.input("scorer"),
+        settings=run.section("score"),
+        key="",
     )
     accepted = rejection_sample(scored=scored.outputs["scored"], settings=run.section("rejection"), key="")
     paired = build_pairs(

@@ -14,7 +14,12 @@ def train_and_evaluate(run: Context, data: Any, heldout: Any) -> None:
     model, tokenizer = run.input("model"), run.input("tokenizer")
     reference = reference_logps(data=data, model=model, tokenizer=tokenizer, settings=run.section("reference"), key="")
     trained = train_preference(
-        data=data, logps=reference.outputs["logps"], model=model, tokenizer=tokenizer, settings=run.section("train"), key=""
+        data=data,
+        logps=reference.outputs["logps"],
+        model=model,
+        tokenizer=tokenizer,
+        settings=run.section("train"),
+        key="",
     )
     measured = evaluate(
         policy=trained.outputs["trained"],

@@ -20,7 +20,9 @@ from preflow_pipelines.cli.main import COMMANDS, cli
 
 def preflow(*arguments: str, home: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "preflow_pipelines.cli.main", *arguments]
-    found = subprocess.run(command, capture_output=True, text=True, cwd=home, env={**os.environ, "PREFLOW_HOME": str(home / "home")})
+    found = subprocess.run(
+        command, capture_output=True, text=True, cwd=home, env={**os.environ, "PREFLOW_HOME": str(home / "home")}
+    )
     assert found.returncode == code, found.stderr + found.stdout
     return found
 
@@ -54,10 +56,18 @@ def test_what_init_writes_is_a_run_file(method: str, full: tuple[str, ...], tmp_
 def test_init_and_full_init_mean_the_same(tmp_path: Path) -> None:
     """Every default that --full writes is the default that holds when it is not written."""
     for method in catalogue():
-        short, full = (yaml.safe_load(preflow("init", method, *extra, home=tmp_path).stdout) for extra in ((), ("--full",)))
+        short, full = (
+            yaml.safe_load(preflow("init", method, *extra, home=tmp_path).stdout) for extra in ((), ("--full",))
+        )
         for section, values in short.items():
             if isinstance(values, dict) and section != "evaluate":
-                assert {key: full[section][key] for key in values} == values or section in ("data", "train", "loss", "generate", "rejection")
+                assert {key: full[section][key] for key in values} == values or section in (
+                    "data",
+                    "train",
+                    "loss",
+                    "generate",
+                    "rejection",
+                )
 
 
 def test_wrong_words_exit_with_2(tmp_path: Path) -> None:
@@ -72,7 +82,9 @@ def test_wrong_words_exit_with_2(tmp_path: Path) -> None:
 def write_run(folder: Path, model: Path, rows: list[Any], **data: Any) -> None:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
-    (folder / "run.yaml").write_text(yaml.safe_dump({"method": "dpo", "model": str(model), "data": {"pairs": "pairs.jsonl", **data}}))
+    (folder / "run.yaml").write_text(
+        yaml.safe_dump({"method": "dpo", "model": str(model), "data": {"pairs": "pairs.jsonl", **data}})
+    )
 
 
 def test_check_names_rows_and_fixes(tmp_path: Path, tiny_model: Path) -> None:
@@ -80,13 +92,21 @@ def test_check_names_rows_and_fixes(tmp_path: Path, tiny_model: Path) -> None:
     write_run(tmp_path, tiny_model, [good, {**good, "chosen": "no"}, "{", {**good, "prompt": None}])
     found = json.loads(preflow("check", "run.yaml", "--json", home=tmp_path, code=2).stdout)
     assert found["ok"] is False
-    assert [(problem["row"], problem["code"]) for problem in found["problems"]] == [(2, "chosen_equals_rejected"), (3, "broken_json"), (4, "null")]
+    assert [(problem["row"], problem["code"]) for problem in found["problems"]] == [
+        (2, "chosen_equals_rejected"),
+        (3, "broken_json"),
+        (4, "null"),
+    ]
     assert set(found["problems"][0]) == {"file", "row", "code", "message", "fix"}
     assert found["problems"][0]["file"].endswith("pairs.jsonl")
     said = preflow("check", "run.yaml", home=tmp_path, code=2).stderr
     assert "pairs.jsonl row 2: chosen and rejected are the same text. Remove the row" in said
     write_run(tmp_path, tiny_model, [good])
-    assert json.loads(preflow("check", "run.yaml", "--json", home=tmp_path).stdout) == {"ok": True, "problems": [], "total": 0}
+    assert json.loads(preflow("check", "run.yaml", "--json", home=tmp_path).stdout) == {
+        "ok": True,
+        "problems": [],
+        "total": 0,
+    }
 
 
 def test_check_looks_at_model_judge_and_settings(tmp_path: Path, tiny_model: Path) -> None:
@@ -96,7 +116,10 @@ def test_check_looks_at_model_judge_and_settings(tmp_path: Path, tiny_model: Pat
     assert "config.json" in preflow("check", "run.yaml", home=tmp_path, code=2).stderr
     (tmp_path / "judge.py").write_text("import not_there_at_all\n")
     write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
-    assert "not_there_at_all" in preflow("check", "run.yaml", "--set", "evaluate.judge=judge.py:f", home=tmp_path, code=2).stderr
+    assert (
+        "not_there_at_all"
+        in preflow("check", "run.yaml", "--set", "evaluate.judge=judge.py:f", home=tmp_path, code=2).stderr
+    )
     assert "no effect" in preflow("check", "run.yaml", "--set", "generate.seed=1", home=tmp_path, code=2).stderr
 
 

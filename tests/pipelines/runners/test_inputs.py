@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from preflow.errors import ModelError, SettingsError
 from preflow.settings.plan import InputSpec
 from preflow.settings.text import TextSettings
@@ -21,7 +21,10 @@ def test_names_and_places_do_not_count(tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "b.JSONL").write_text("{}\n")
     (tmp_path / "c.jsonl").write_text("{} \n")
-    staged = [stage(tmp_path / "home", "files", {"train": [str(tmp_path / name)], "heldout": []}) for name in ("a.jsonl", "sub/b.JSONL", "c.jsonl")]
+    staged = [
+        stage(tmp_path / "home", "files", {"train": [str(tmp_path / name)], "heldout": []})
+        for name in ("a.jsonl", "sub/b.JSONL", "c.jsonl")
+    ]
     assert staged[0].uri == staged[1].uri != staged[2].uri
     assert staged[0].files == {"train/000.jsonl": str(tmp_path / "a.jsonl")}
     assert (Path(staged[0].uri) / "train" / "000.jsonl").read_text() == "{}\n"
@@ -91,6 +94,9 @@ def test_scorers_are_one_file_by_content(tmp_path: Path) -> None:
 
 
 def test_the_template_is_a_part_of_the_tokenizer(tmp_path: Path, tiny_model: Path) -> None:
-    staged = [stage(tmp_path / "home", "tokenizer", {"model": str(tiny_model), "text": TextSettings(template=name)}) for name in ("chat", "none", "chat")]
+    staged = [
+        stage(tmp_path / "home", "tokenizer", {"model": str(tiny_model), "text": TextSettings(template=name)})
+        for name in ("chat", "none", "chat")
+    ]
     assert staged[0].uri == staged[2].uri != staged[1].uri
     assert InputStore(tmp_path / "home", None)._is_whole(tmp_path / "absent") is False  # type: ignore[arg-type]

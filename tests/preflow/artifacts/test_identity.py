@@ -106,7 +106,10 @@ def test_light_steps_reach_no_torch(step: str) -> None:
 
 
 def test_keys_and_named_modules() -> None:
-    assert modules_named_in('{"a": ["preflow.losses.dpo:dpo", "preflow is nice"], "b": {"c": "preflow.x.y"}}') == ["preflow.losses.dpo", "preflow.x.y"]
+    assert modules_named_in('{"a": ["preflow.losses.dpo:dpo", "preflow is nice"], "b": {"c": "preflow.x.y"}}') == [
+        "preflow.losses.dpo",
+        "preflow.x.y",
+    ]
     key = make_key("abc", {"torch": "2.13.0"}, "7")
     assert parse_key(key)["code"] == "abc"
     assert parse_key(key)["again"] == "7"

@@ -18,7 +18,9 @@ def test_round_trip(tmp_path: Path) -> None:
     rows = [{**ROW, "prompt_id": str(number), "answer": None if number % 2 else "x" * 100} for number in range(9000)]
     assert write_rows(tmp_path / "a", PROMPTS, rows, {"rule": "x", "count": 3}) == 9000
     found = list(read_rows(tmp_path / "a", PROMPTS))
-    assert [(row["prompt_id"], row["answer"], row["prompt"]) for row in found] == [(r["prompt_id"], r["answer"], r["prompt"]) for r in rows]
+    assert [(row["prompt_id"], row["answer"], row["prompt"]) for row in found] == [
+        (r["prompt_id"], r["answer"], r["prompt"]) for r in rows
+    ]
     stamp = read_stamp(tmp_path / "a")
     assert (stamp.kind, stamp.rows, stamp.facts) == ("prompts/v1", 9000, {"rule": "x", "count": 3})
 
@@ -54,7 +56,9 @@ def test_rows_that_do_not_fit_are_named(tmp_path: Path, change: dict[str, object
 
 def test_not_a_number_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="finite"):
-        write_rows(tmp_path / "a", COMPLETIONS, [{"completion_id": "c", "prompt_id": "p", "text": "t", "score": float("nan")}])
+        write_rows(
+            tmp_path / "a", COMPLETIONS, [{"completion_id": "c", "prompt_id": "p", "text": "t", "score": float("nan")}]
+        )
 
 
 def test_an_error_leaves_what_was_there(tmp_path: Path) -> None:

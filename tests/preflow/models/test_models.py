@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from preflow.artifacts.draws import uniforms
 from preflow.errors import ModelError, ScorerError
 from preflow.models.load import load_model
@@ -35,7 +35,9 @@ def test_shift_by_one_as_in_the_vector() -> None:
 @pytest.mark.parametrize("chunk", [1, 3, 100])
 def test_chunks_change_nothing(chunk: int) -> None:
     torch.manual_seed(0)
-    hidden, weight, bias = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(7, 5), (11, 5), (11,)])
+    hidden, weight, bias = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in [(7, 5), (11, 5), (11,)]
+    )
     targets = torch.randint(0, 11, (7,))
 
     def function(*inputs: torch.Tensor) -> torch.Tensor:
@@ -82,7 +84,14 @@ def sampler(tiny_model: Path, tiny_tokenizer: Path) -> Callable[..., list[Sample
     prompts = [(row["prompt_id"], row["prompt"]) for row in tiny.prompt_rows(6)]
 
     def draw(**changes: Any) -> list[Sample]:
-        settings: dict[str, Any] = {"samples_per_prompt": 3, "temperature": 1.0, "top_k": 20, "max_new_tokens": 12, "batch_size": 64, "seed": 0}
+        settings: dict[str, Any] = {
+            "samples_per_prompt": 3,
+            "temperature": 1.0,
+            "top_k": 20,
+            "max_new_tokens": 12,
+            "batch_size": 64,
+            "seed": 0,
+        }
         chosen = changes.pop("prompts", prompts)
         found = sample(changes.pop("model", model), tokenizer, chosen, **{**settings, **changes})
         return sorted(found, key=lambda each: (each.prompt_id, each.sample_index))
@@ -95,7 +104,9 @@ def test_batches_and_order_change_no_draw(sampler: Any) -> None:
     expected = [each.token_ids for each in sampler()]
     assert [each.token_ids for each in sampler(batch_size=1)] == expected
     assert [each.token_ids for each in sampler(batch_size=7, prompts=sampler.prompts[::-1])] == expected
-    assert [each.token_ids for each in sampler(prompts=sampler.prompts[2:3])] == [each.token_ids for each in sampler() if each.prompt_id == sampler.prompts[2][0]]
+    assert [each.token_ids for each in sampler(prompts=sampler.prompts[2:3])] == [
+        each.token_ids for each in sampler() if each.prompt_id == sampler.prompts[2][0]
+    ]
     assert [each.token_ids for each in sampler(seed=1)] != expected
 
 
@@ -103,7 +114,14 @@ def test_greedy_equals_transformers(sampler: Any) -> None:
     found = sampler(top_k=1, samples_per_prompt=1)
     for prompt_id, messages in sampler.prompts:
         ids = torch.tensor([sampler.tokenizer.encode_prompt(messages)])
-        theirs = sampler.model.generate(ids, attention_mask=torch.ones_like(ids), max_new_tokens=12, do_sample=False, eos_token_id=list(sampler.tokenizer.stop_ids), pad_token_id=1)
+        theirs = sampler.model.generate(
+            ids,
+            attention_mask=torch.ones_like(ids),
+            max_new_tokens=12,
+            do_sample=False,
+            eos_token_id=list(sampler.tokenizer.stop_ids),
+            pad_token_id=1,
+        )
         ours = next(each.token_ids for each in found if each.prompt_id == prompt_id)
         assert ours == theirs[0, ids.shape[1] :].tolist()
 
@@ -146,7 +164,9 @@ def scorer(tmp_path: Path, text: str) -> Any:
 
 
 def test_scorers_score_in_batches(tmp_path: Path) -> None:
-    function = scorer(tmp_path, "def score(prompts, completions):\n    return [len(c) + len(p) for p, c in zip(prompts, completions)]")
+    function = scorer(
+        tmp_path, "def score(prompts, completions):\n    return [len(c) + len(p) for p, c in zip(prompts, completions)]"
+    )
     prompts = [[{"role": "user", "content": "x"}]] * 5
     assert [s for batch in score_batches(function, prompts, list("abcde"), 2, "x") for s in batch] == [2.0] * 5
 
@@ -167,7 +187,12 @@ def test_scorer_files_that_cannot_be_loaded(tmp_path: Path, text: str, words: st
 
 @pytest.mark.parametrize(
     ("body", "words"),
-    [("[1.0]", "1 scores for 2"), ("[1.0, float('nan')]", "row 2.*finite"), ("['x', 1]", "row 1.*expected a number"), ("1 / 0", "scoring rows 1 to 2")],
+    [
+        ("[1.0]", "1 scores for 2"),
+        ("[1.0, float('nan')]", "row 2.*finite"),
+        ("['x', 1]", "row 1.*expected a number"),
+        ("1 / 0", "scoring rows 1 to 2"),
+    ],
 )
 def test_scorers_that_answer_wrongly(tmp_path: Path, body: str, words: str) -> None:
     function = scorer(tmp_path, f"def score(prompts, completions):\n    return {body}")

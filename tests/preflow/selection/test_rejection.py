@@ -48,7 +48,9 @@ def branches(rewards: list[float], k: int, beta: float, depth: int = 14) -> Any:
         yield accepted, math.prod(weight if choice else 1 - weight for choice, weight in weights)
 
 
-def walk(rewards: list[float], k: int, beta: float, path: tuple[bool, ...], weights: list[tuple[bool, float]]) -> tuple[int, ...] | None:
+def walk(
+    rewards: list[float], k: int, beta: float, path: tuple[bool, ...], weights: list[tuple[bool, float]]
+) -> tuple[int, ...] | None:
     """The sampler itself on a stream that realises `path`, recording each visited candidate's acceptance probability."""
     pool, accepted, place = list(range(len(rewards))), [], 0
     uniforms: list[float] = []

@@ -24,7 +24,12 @@ def dpo(**changes: Any) -> dict[str, Any]:
 
 
 def rso(**changes: Any) -> dict[str, Any]:
-    base = {"method": "rso", "model": "./model", "data": {"prompts": "prompts.jsonl"}, "score": {"scorer": "scorers.py:f"}}
+    base = {
+        "method": "rso",
+        "model": "./model",
+        "data": {"prompts": "prompts.jsonl"},
+        "score": {"scorer": "scorers.py:f"},
+    }
     return base | changes
 
 
@@ -40,7 +45,10 @@ REFUSED = [
     (dpo(data={"prompts": "prompts.jsonl"}), "dpo starts from pairs"),
     (dpo(data={"pairs": "a", "prompts": "b"}), "exactly one of"),
     (dpo(data={}), "exactly one of"),
-    (dpo(data={"pairs": "pairs.jsonl", "heldout": "more.jsonl", "heldout_fraction": 0.2}), "data.heldout_fraction has no effect"),
+    (
+        dpo(data={"pairs": "pairs.jsonl", "heldout": "more.jsonl", "heldout_fraction": 0.2}),
+        "data.heldout_fraction has no effect",
+    ),
     (dpo(evaluate={"pairs": "a", "prompts": "b"}), "not both"),
     (rso(score=None), "needs the section 'score'"),
     (rso(rejection={"rule": "best_of_n", "temperature": 1}), "rejection.temperature has no effect"),

@@ -51,7 +51,12 @@ def test_a_step_leaves_its_log_status_and_journal(tmp_path: Path) -> None:
     assert "out\nodd \\xff byte" in (tmp_path / "steps" / "some-task.log").read_text(errors="backslashreplace")
     assert status(tmp_path)["ended"] >= status(tmp_path)["started"]
     journal = read_journal(tmp_path / "some-task" / "journal")
-    assert (journal["run"], journal["task"], journal["facts"], journal["warnings"]) == ("r1", "some-task", {"x": 1}, ["careful"])
+    assert (journal["run"], journal["task"], journal["facts"], journal["warnings"]) == (
+        "r1",
+        "some-task",
+        {"x": 1},
+        ["careful"],
+    )
     assert latest(journal) == {"train/loss": 0.5}
     assert json.loads((tmp_path / "steps" / "some-task.progress.json").read_text())["done"] == 1
 
@@ -71,7 +76,9 @@ def test_errors_are_told_apart(tmp_path: Path, body: str, kind: str, user: bool)
 
 def test_data_problems_travel_with_the_error(tmp_path: Path) -> None:
     play(tmp_path, 'raise DataError([Problem("f", 3, "null", "m", "x")], 9)').communicate()
-    assert status(tmp_path)["error"]["problems"] == [{"file": "f", "row": 3, "code": "null", "message": "m", "fix": "x"}]
+    assert status(tmp_path)["error"]["problems"] == [
+        {"file": "f", "row": 3, "code": "null", "message": "m", "fix": "x"}
+    ]
 
 
 def test_other_code_than_the_keys_is_refused(tmp_path: Path) -> None:
@@ -103,7 +110,11 @@ def test_sigterm_stops_a_step(tmp_path: Path) -> None:
 def test_a_step_dies_with_its_launcher(tmp_path: Path) -> None:
     lock = tmp_path / "alive.lock"
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"import fcntl, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"],
+        [
+            sys.executable,
+            "-c",
+            f"import fcntl, time; f = open({str(lock)!r}, 'w'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)",
+        ],
         stdout=subprocess.PIPE,
     )
     assert holder.stdout is not None
@@ -134,7 +145,10 @@ def test_settings_are_parsed_strictly(tmp_path: Path) -> None:
 
 
 def test_checkpoints_depend_on_inputs_not_on_runs(tmp_path: Path) -> None:
-    places = [Step("s", settings, "", tmp_path / "j", {"data": data}).checkpoints for settings, data in [("{}", "a"), ("{}", "a"), ("{}", "b"), ('{"x":1}', "a")]]
+    places = [
+        Step("s", settings, "", tmp_path / "j", {"data": data}).checkpoints
+        for settings, data in [("{}", "a"), ("{}", "a"), ("{}", "b"), ('{"x":1}', "a")]
+    ]
     assert places[0] == places[1]
     assert len(set(places)) == 3
 

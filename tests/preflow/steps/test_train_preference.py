@@ -5,10 +5,10 @@ import math
 from pathlib import Path
 
 import pytest
-import tiny
 import torch
 from safetensors.torch import load_file
 
+import tiny
 from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import PAIRS, SEQUENCE_LOGPS
 from preflow.errors import ArtifactError
@@ -80,7 +80,9 @@ def test_same_seed_same_bytes(prepared: dict[str, str], tmp_path: Path) -> None:
     assert manifests[0] == manifests[1]
 
 
-@pytest.mark.parametrize("option", [{"gradient_checkpointing": True}, {"optimizer": "rmsprop"}, {"schedule": "cosine", "warmup_steps": 2}])
+@pytest.mark.parametrize(
+    "option", [{"gradient_checkpointing": True}, {"optimizer": "rmsprop"}, {"schedule": "cosine", "warmup_steps": 2}]
+)
 def test_options_train(prepared: dict[str, str], tmp_path: Path, option: dict[str, object]) -> None:
     train(prepared, tmp_path / "a", max_steps=2, **option)
     assert (tmp_path / "a" / "trained" / "model.safetensors").is_file()

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tiny
 from tokenizers import Tokenizer as Fast
-from tokenizers import decoders, models, normalizers, pre_tokenizers, processors
+from tokenizers import decoders, models, normalizers, processors
 from transformers import AutoTokenizer
 
+import tiny
 from preflow.errors import ModelError, SettingsError
 from preflow.text.tokenizer import Tokenizer
 
@@ -26,8 +26,12 @@ def sentencepiece_like(folder: Path, *, prefix_space: bool = True) -> Path:
     pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0), ("▁the", -1.0), ("▁cat", -1.0), ("▁", -3.0), ("\n", -3.0)]
     pieces += [(letter, -5.0) for letter in "abcdefghijklmnopqrstuvwxyz.,?!"]
     fast = Fast(models.Unigram(pieces, unk_id=0))
-    fast.normalizer = normalizers.Sequence(([normalizers.Prepend("▁")] if prefix_space else []) + [normalizers.Replace(" ", "▁")])
-    fast.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.Fuse()] + ([decoders.Strip(" ", 1, 0)] if prefix_space else []))
+    fast.normalizer = normalizers.Sequence(
+        ([normalizers.Prepend("▁")] if prefix_space else []) + [normalizers.Replace(" ", "▁")]
+    )
+    fast.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.Fuse()] + ([decoders.Strip(" ", 1, 0)] if prefix_space else [])
+    )
     fast.add_special_tokens(["<s>", "</s>", "<unk>"])
     fast.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     folder.mkdir()
@@ -65,7 +69,9 @@ def test_turn_end_and_stops(chat: Tokenizer) -> None:
 
 @pytest.mark.parametrize("prefix_space", [True, False])
 def test_sentencepiece_gets_one_bos_and_no_spurious_space(tmp_path: Path, prefix_space: bool) -> None:
-    tokenizer = Tokenizer.load(tiny.stage(sentencepiece_like(tmp_path / "m", prefix_space=prefix_space), tmp_path / "t", template="none"))
+    tokenizer = Tokenizer.load(
+        tiny.stage(sentencepiece_like(tmp_path / "m", prefix_space=prefix_space), tmp_path / "t", template="none")
+    )
     sequence = tokenizer.sequence([{"role": "user", "content": "the cat"}], " cat eats.")
     names = [tokenizer.fast.id_to_token(each) for each in sequence.prompt_ids + sequence.completion_ids]
     assert names.count("<s>") == 1

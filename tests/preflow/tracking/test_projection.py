@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ import pytest
 
 from fake_runs import STEPS, TASKS, TIME, FakeRun
 from preflow.errors import SettingsError
+from preflow.tracking.projection import Projection
 from preflow.tracking.recorder import follow, is_synced, recorded_at, sync
+from preflow.tracking.runs import read_run
+from preflow.tracking.server import LEAN, answers, free_port
 from preflow.tracking.store import local_uri, make_local_store, open_store
 
 RECORDER = [sys.executable, "-m", "preflow.tracking.recorder"]
@@ -46,16 +50,16 @@ def client(home: Path) -> Any:
     return MlflowClient(local_uri(home))
 
 
-def runs(home: Path, kind: str = "pipeline") -> list[Any]:
+def runs(home: Path, kind: str = "pipeline", experiment: str = "preflow") -> list[Any]:
     where = client(home)
-    experiment = where.get_experiment_by_name("preflow")
-    return list(where.search_runs([experiment.experiment_id], f"tags.`run.kind` = '{kind}'", max_results=1000))
+    found = where.get_experiment_by_name(experiment)
+    return list(where.search_runs([found.experiment_id], f"tags.`run.kind` = '{kind}'", max_results=1000))
 
 
-def everything(home: Path) -> dict[str, Any]:
+def everything(home: Path, experiment: str = "preflow") -> dict[str, Any]:
     """All that MLflow holds, in a form that can be compared."""
     where, found = client(home), {}
-    for run in [*runs(home), *runs(home, "step")]:
+    for run in [*runs(home, "pipeline", experiment), *runs(home, "step", experiment)]:
         name = run.info.run_name
         assert name not in found, f"{name} is there twice"
         found[name] = {
@@ -262,6 +266,96 @@ def test_an_experiment_that_was_deleted(home: Path) -> None:
     assert "experiments restore" in sync(home)[0]
     with pytest.raises(SettingsError, match="deleted"):
         open_store(home, run.about["tracking"])
+
+
+class Killed(BaseException):
+    """The recorder dies here."""
+
+
+class MortalClient:
+    """A client whose process dies at the n-th change that it makes: before it, or just after."""
+
+    def __init__(self, inner: Any, number: int, after: bool):
+        self._inner, self._left, self._after = inner, number, after
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._inner, name)
+        if name.startswith(("search", "get")):
+            return call
+
+        def change(*arguments: Any, **keywords: Any) -> Any:
+            self._left -= 1
+            if self._left == 0 and not self._after:
+                raise Killed
+            answer = call(*arguments, **keywords)
+            if self._left == 0:
+                raise Killed
+            return answer
+
+        return change
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
+def test_dying_at_any_change_leaves_nothing_twice_or_missing(home: Path, after: bool) -> None:
+    """For every change that a projection makes: die there, project again, compare with an undisturbed projection."""
+    run = FakeRun(home, "1124-1000-ab12").whole()
+    expected, number = None, 0
+    while True:
+        tracking = {"experiment": f"death-{number}"}
+        store = open_store(home, tracking)
+        view = read_run(run.folder)
+        assert view
+        died = False
+        if number:
+            try:
+                Projection(replace(store, client=MortalClient(store.client, number, after))).complete(view)
+            except Killed:
+                died = True
+        Projection(store).complete(view)
+        found = everything(home, tracking["experiment"])
+        expected = expected or found
+        assert found == expected, f"died at change {number}"
+        assert len(store.client.search_logged_models([store.experiment_id])) == 1
+        if number and not died:
+            break
+        number += 1
+    assert number > 20
+
+
+@pytest.mark.slow
+def test_a_server_by_its_uri(tmp_path: Path) -> None:
+    """Everything through HTTP, artifacts included."""
+    import mlflow
+
+    port = free_port(5270)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path}/server.db", "--artifacts-destination", f"{tmp_path}/far"]
+    with (tmp_path / "server.log").open("w") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=log, env=os.environ | LEAN, start_new_session=True)
+    try:
+        uri = f"http://127.0.0.1:{port}"
+        deadline = time.monotonic() + 120
+        while not answers(uri):
+            assert time.monotonic() < deadline
+            time.sleep(0.3)
+        tracking = {"uri": uri, "experiment": "preflow", "register_as": "house-model"}
+        run = FakeRun(tmp_path, "1124-1000-ab12", tracking=tracking).whole()
+        assert sync(tmp_path) == []
+        where = recorded_at(run.folder, tmp_path)
+        assert where
+        assert where["tracking_uri"] == uri
+        assert where["model_version"] == "1"
+        assert json.loads((run.folder / "synced.json").read_text())["problems"] == []
+        parent = mlflow.MlflowClient(uri).get_run(where["run_id"])
+        assert parent.data.metrics["eval/win_rate"] == 0.55
+        weights = Path(mlflow.artifacts.download_artifacts("models:/house-model/1")) / "model.safetensors"
+        assert weights.read_bytes() == (run.output("train-preference", "trained") / "model.safetensors").read_bytes()
+        assert not (tmp_path / "mlflow.db").exists()
+    finally:
+        os.killpg(server.pid, signal.SIGTERM)
+        server.wait()
+        mlflow.set_tracking_uri("")
 
 
 @pytest.mark.slow

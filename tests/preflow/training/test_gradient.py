@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-import tiny
 import torch
 
+import tiny
 from preflow.errors import SettingsError
 from preflow.models.packing import PromptGroup, pack
 from preflow.models.sequence_logps import SequenceLogps, check_model
@@ -48,7 +48,9 @@ def ragged_stream(pairs: int = 7) -> Stream:
     for pair in range(pairs):
         prompt = generator.integers(0, 400, size=3 + 5 * (pair % 3)).tolist() if pair != 3 else [1, 2, 3]
         for role in numbers:
-            numbers[role].append(store.add(prompt, generator.integers(0, 400, size=int(generator.integers(1, 12))).tolist()))
+            numbers[role].append(
+                store.add(prompt, generator.integers(0, 400, size=int(generator.integers(1, 12))).tolist())
+            )
     roles = {role: np.array(values) for role, values in numbers.items()}
     weight, preference = generator.uniform(0.5, 2, pairs), generator.uniform(0.5, 1, pairs)
     stream = Stream(store, [f"pair-{n}" for n in range(pairs)], roles, weight, preference)
@@ -60,7 +62,9 @@ def gradient(name: str, budget: int, order: np.ndarray | None = None, model: Any
     """(flat gradient, loss) of the objective on the whole ragged stream."""
     model = model or tiny.tiny_network(family="gpt2").double()
     stream = ragged_stream()
-    engine = GradientEngine(SequenceLogps(model), {"pairs": stream}, objective(name), micro_batch_tokens=budget, device=torch.device("cpu"))
+    engine = GradientEngine(
+        SequenceLogps(model), {"pairs": stream}, objective(name), micro_batch_tokens=budget, device=torch.device("cpu")
+    )
     result = engine.accumulate(OptimizerBatch({"pairs": np.arange(len(stream)) if order is None else order}))
     return torch.cat([p.grad.flatten() for p in model.parameters()]), result.loss
 
@@ -82,7 +86,9 @@ def by_hand(name: str) -> tuple[torch.Tensor, float]:
         softplus = torch.nn.functional.softplus
         losses = preference * softplus(-0.3 * h) + (1 - preference) * softplus(0.3 * h)
     else:
-        losses = preference * toy_coupled(policy[chosen], policy[rejected]) + (1 - preference) * toy_coupled(policy[rejected], policy[chosen])
+        losses = preference * toy_coupled(policy[chosen], policy[rejected]) + (1 - preference) * toy_coupled(
+            policy[rejected], policy[chosen]
+        )
     lengths = torch.tensor([float(store.completions.length(int(n))) for n in chosen])
     total = (weight * losses).sum() / weight.sum() + 0.7 * (weight * -policy[chosen]).sum() / (weight * lengths).sum()
     total.backward()
@@ -145,7 +151,15 @@ def test_two_processes_give_the_same_gradient(name: str, budget: int, tmp_path: 
     paths = [str(here.parents[2]), str(here.parent)]
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(paths=paths, name=name, budget=budget, out=str(tmp_path / "rank")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=0",
+        "--standalone",
+        str(script),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     expected, loss = gradient(name, 60)
     for rank in range(2):
@@ -163,7 +177,13 @@ def test_a_loss_that_is_not_finite_names_the_example() -> None:
     stream = ragged_stream()
     stream.reference_logps["reference"][stream.roles["chosen"][2]] = np.nan
     model = tiny.tiny_network(family="gpt2")
-    engine = GradientEngine(SequenceLogps(model), {"pairs": stream}, bind_terms([PREFERENCE]), micro_batch_tokens=99, device=torch.device("cpu"))
+    engine = GradientEngine(
+        SequenceLogps(model),
+        {"pairs": stream},
+        bind_terms([PREFERENCE]),
+        micro_batch_tokens=99,
+        device=torch.device("cpu"),
+    )
     with pytest.raises(NotFinite, match="pair-2"):
         engine.accumulate(OptimizerBatch({"pairs": np.arange(len(stream))}))
 

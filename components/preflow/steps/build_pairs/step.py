@@ -4,13 +4,13 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from preflow.artifacts.draws import generator
 from preflow.artifacts.files import write_json
 from preflow.artifacts.ids import pair_id
 from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import COMPLETIONS, PAIRS
 from preflow.artifacts.prompts import read_prompts
 from preflow.errors import ArtifactError, DataError, Problem
-from preflow.artifacts.draws import generator
 from preflow.selection.grouping import by_prompt
 from preflow.selection.pairing import RULES
 from preflow.settings.pairs import PairsSettings
@@ -26,7 +26,17 @@ def run(step: Step, *, prompts: str, completions: str, pairs: str, numbers: str)
     tally: Counter[str] = Counter()
     rows = [row for prompt, group in groups.items() for row in _pairs_of(prompt, group, asked, settings, tally)]
     if not rows:
-        raise DataError([Problem(completions, 0, "no_pairs", f"no pair remains ({dict(tally)}).", "Sample more candidates, or lower pairs.min_margin.")])
+        raise DataError(
+            [
+                Problem(
+                    completions,
+                    0,
+                    "no_pairs",
+                    f"no pair remains ({dict(tally)}).",
+                    "Sample more candidates, or lower pairs.min_margin.",
+                )
+            ]
+        )
     write_rows(pairs, PAIRS, rows, {"rule": settings.rule})
     report = {"prompts": len(groups), "pairs": len(rows), **tally, **_margins(rows), **_lengths(rows)}
     write_json(numbers, report, indent=1)
@@ -34,7 +44,9 @@ def run(step: Step, *, prompts: str, completions: str, pairs: str, numbers: str)
         step.fact(name, value)
 
 
-def _pairs_of(prompt: str, group: list[Row], asked: dict[str, list[dict[str, str]]], settings: PairsSettings, tally: Counter[str]) -> Iterator[Row]:
+def _pairs_of(
+    prompt: str, group: list[Row], asked: dict[str, list[dict[str, str]]], settings: PairsSettings, tally: Counter[str]
+) -> Iterator[Row]:
     if prompt not in asked:
         raise ArtifactError(f"prompt {prompt} is not among the prompts. Expected completions of these prompts.")
     if len(group) < 2:

@@ -22,10 +22,12 @@ from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer
 from preflow.training.streams import pairs_stream
 
-Prompts = dict[str, list[Message]]
+Prompts = dict[str, list[dict[str, str]]]
 
 
-def run(step: Step, *, policy: str, reference: str, tokenizer: str, heldout: str, judge: str, samples: str, numbers: str) -> None:
+def run(
+    step: Step, *, policy: str, reference: str, tokenizer: str, heldout: str, judge: str, samples: str, numbers: str
+) -> None:
     """Write samples of both sides (completions/v1) and the headline numbers (JSON). Nothing held out: nothing measured, said so."""
     settings = step.settings(EvaluateSettings)
     use_all_cores()
@@ -35,7 +37,9 @@ def run(step: Step, *, policy: str, reference: str, tokenizer: str, heldout: str
         evaluation.models = tuple(load_model(path, settings.dtype).to(device()) for path in (policy, reference))
         evaluation.measure(scorer)
     else:
-        step.warn("no held-out rows: nothing was measured. Set data.heldout_fraction, data.heldout or evaluate.prompts.")
+        step.warn(
+            "no held-out rows: nothing was measured. Set data.heldout_fraction, data.heldout or evaluate.prompts."
+        )
     write_rows(samples, COMPLETIONS, evaluation.sample_rows())
     step.metrics(evaluation.numbers)
     write_json(numbers, {**evaluation.numbers, "heldout_prompts": len(evaluation.prompts)}, indent=1)
@@ -53,7 +57,9 @@ class _Evaluation:
         self.duels: list[Duel] = []
         self.prompts: Prompts = read_prompts(heldout)
         if settings.baseline == "chosen" and self.kind is not PAIRS:
-            raise SettingsError("evaluate.baseline is chosen, but the held-out rows are prompts. Hold out pairs, or use the reference.")
+            raise SettingsError(
+                "evaluate.baseline is chosen, but the held-out rows are prompts. Hold out pairs, or use the reference."
+            )
 
     def measure(self, scorer: Any) -> None:
         if self.kind is PAIRS:
@@ -71,10 +77,18 @@ class _Evaluation:
     def _measure_pairs(self) -> None:
         stream = pairs_stream(read_rows(self.heldout, PAIRS), self.tokenizer)
         policy, reference = self.models
-        ratios = log_ratios(policy, reference, stream.store, self.settings.micro_batch_tokens, self._phase("log-probs of held-out pairs"))
+        ratios = log_ratios(
+            policy,
+            reference,
+            stream.store,
+            self.settings.micro_batch_tokens,
+            self._phase("log-probs of held-out pairs"),
+        )
         margins = reward_margins(stream, ratios)
         clusters = [str(stream.store.prompt_of[int(each)]) for each in stream.roles["chosen"]]
-        estimate = clustered_mean(reward_accuracies(margins).tolist(), clusters, self.settings.confidence, self.settings.seed)
+        estimate = clustered_mean(
+            reward_accuracies(margins).tolist(), clusters, self.settings.confidence, self.settings.seed
+        )
         self.numbers |= {
             "eval/reward_accuracy": estimate.mean,
             "eval/reward_accuracy_low": estimate.low,
@@ -86,7 +100,11 @@ class _Evaluation:
     def _measure_samples(self, asked: Prompts, scorer: Any) -> None:
         policy, reference = self.models
         own = self._sample(policy, asked, "policy samples")
-        other = self._chosen_texts(asked) if self.settings.baseline == "chosen" else self._sample(reference, asked, "baseline samples")
+        other = (
+            self._chosen_texts(asked)
+            if self.settings.baseline == "chosen"
+            else self._sample(reference, asked, "baseline samples")
+        )
         self.duels = duels(asked, own, other)
         self.numbers |= text_numbers(self.duels)
         if scorer is None:
@@ -95,7 +113,9 @@ class _Evaluation:
         self._judge(scorer)
         self.numbers |= win_numbers(self.duels, self.settings.confidence, self.settings.seed)
         if self.settings.judge_is_scorer:
-            self.step.warn("the judge is the scorer that was trained on: its win rate shows that the reward was learned, not that texts are better.")
+            self.step.warn(
+                "the judge is the scorer that was trained on: its win rate shows that the reward was learned, not that texts are better."
+            )
 
     def _sample(self, model: Any, asked: Prompts, phase: str, *, own_law: bool = False) -> list[Sample]:
         """Policy and baseline share the draws of a prompt's samples, so that equal models write equal texts."""
@@ -127,7 +147,9 @@ class _Evaluation:
         prompts = [duel.prompt for duel in self.duels for _ in range(2)]
         texts = [text for duel in self.duels for text in (duel.policy.text, duel.baseline.text)]
         scores: list[float] = []
-        for batch in score_batches(scorer, prompts, texts, self.settings.batch_size, f"judge {self.settings.judge_function}"):
+        for batch in score_batches(
+            scorer, prompts, texts, self.settings.batch_size, f"judge {self.settings.judge_function}"
+        ):
             scores += batch
             self._phase("judging")(len(scores), len(texts))
         self.duels = [replace(duel, scores=(scores[2 * i], scores[2 * i + 1])) for i, duel in enumerate(self.duels)]

@@ -22,7 +22,9 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, completions: st
     use_all_cores()
     asked = read_prompts(prompts)
     if not asked:
-        raise DataError([Problem(prompts, 0, "no_prompts", "no training prompts.", "Lower data.heldout_fraction, or add prompts.")])
+        raise DataError(
+            [Problem(prompts, 0, "no_prompts", "no training prompts.", "Lower data.heldout_fraction, or add prompts.")]
+        )
     policy = read_manifest(model).digest
     samples = sample(
         load_model(model, settings.dtype).to(device()),
@@ -44,7 +46,9 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, completions: st
     step.fact("unfinished_share", tally["length"] / rows)
 
 
-def _rows(samples: Iterator[Sample], settings: GenerateSettings, policy: str, tally: dict[str, int]) -> Iterator[dict[str, Any]]:
+def _rows(
+    samples: Iterator[Sample], settings: GenerateSettings, policy: str, tally: dict[str, int]
+) -> Iterator[dict[str, Any]]:
     for each in samples:
         tally["tokens"] += len(each.token_ids)
         tally["length"] += each.finish_reason == "length"

@@ -17,7 +17,8 @@ def check_record(record: Record, settings: ImportSettings) -> None:
     for name, text in record.completions.items():
         # An echo may well be what was rejected; in what is to be learned it is an export's mistake.
         if name != "rejected" and _repeats(text.lstrip(), last):
-            found = f"{name} begins with the prompt's last turn."
+            shown = "the completion" if name == "target" else name
+            found = f"{shown} begins with the prompt's last turn."
             raise RowError("prompt_repeated", found, "Keep only the answer in the completion.")
     sides = record.completions
     if "chosen" in sides and sides["chosen"].strip() == sides["rejected"].strip():

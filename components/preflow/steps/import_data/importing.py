@@ -64,6 +64,7 @@ class Importer:
         self.problems, self.numbers, self.seen = Problems(), Numbers(), Seen(settings)
         self.kind: Kind = KINDS[settings.kind]
         self.rows_read = 0
+        self.rows_passed = 0
         self._sides = self._new_sides()
         self._make = RowMaker(settings.kind, self.seen)
 
@@ -79,8 +80,7 @@ class Importer:
                 self._count(read)
                 yield self._make(read.prompt_id, read.record, read.split)
             return
-        for _ in self._checked(report=True):
-            pass
+        self.check()
         self.rows_read, self._sides = 0, self._new_sides()
         for read in self._checked(report=False):
             if votes := self.seen.votes(read.prompt_id, read.record):
@@ -89,6 +89,11 @@ class Importer:
                 self._count(read)
                 preference = max(votes.preference, 1 - votes.preference)
                 yield self._make(read.prompt_id, read.record, read.split, preference, votes.weight)
+
+    def check(self) -> None:
+        """Find the problems without making rows."""
+        for _ in self._checked(report=True):
+            pass
 
     def _count(self, read: _Read) -> None:
         if self.tokenizer:
@@ -137,6 +142,7 @@ class Importer:
                 self._problem_of(read, error, report)
             else:
                 if is_new or self.settings.kind != "prompts":  # an equal prompt is the same prompt
+                    self.rows_passed += 1
                     yield read
 
     def _read(self, file: SourceFile, raw: RawRow, implicit_texts: bool) -> _Read:
@@ -186,7 +192,7 @@ class Importer:
     def refuse(self) -> None:
         """Raises DataError if what was found does not let the data through, as `on_bad_row` says."""
         problems = self.problems
-        nothing_left = problems.total and not self._make.made
+        nothing_left = problems.total and not self.rows_passed
         if problems.total and (self.settings.on_bad_row == "stop" or problems.whole_file or nothing_left):
             raise DataError(problems.first, problems.total)
 
@@ -224,7 +230,6 @@ def check_files(
     Returns the problems of the rows that `on_bad_row: drop` lets fall.
     """
     importer = Importer(files, settings, tokenizer, progress)
-    for _ in importer.rows():
-        pass
+    importer.check()
     importer.refuse()
     return importer.problems

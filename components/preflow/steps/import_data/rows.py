@@ -11,16 +11,15 @@ KINDS: dict[str, Kind] = {"prompts": PROMPTS, "pairs": PAIRS, "sft": COMPLETIONS
 
 
 class RowMaker:
-    """Makes rows of one kind; `made` counts them."""
+    """Makes rows of one kind."""
 
     def __init__(self, kind: str, seen: Seen):
-        self.kind, self.seen, self.made = kind, seen, 0
+        self.kind, self.seen = kind, seen
 
     def __call__(
         self, prompt: str, record: Record, split: str, preference: float = 1.0, weight: float = 1.0
     ) -> dict[str, Any]:
         """The row of a record whose prompt has the id `prompt`."""
-        self.made += 1
         shared = {"prompt_id": prompt, "prompt": record.prompt, "source": record.source, "split": split}
         if self.kind == "prompts":
             return {**shared, "answer": record.answer}

@@ -39,7 +39,7 @@ def run(
     write_text(page, render_page(report, importer.numbers))
     for name, value in report.items():
         step.fact(name, value)
-    for text in _warnings(report):
+    for text in _warnings(report, settings):
         step.warn(text)
 
 
@@ -72,16 +72,21 @@ def _report(importer: Importer) -> dict[str, Any]:
     }
 
 
-def _warnings(report: dict[str, Any]) -> Iterator[str]:
+def _warnings(report: dict[str, Any], settings: ImportSettings) -> Iterator[str]:
     if report["rows_dropped"]:
         reasons = ", ".join(f"{code} {count:,}" for code, count in report["dropped"].items())
-        yield f"{report['rows_dropped']:,} of {report['rows_read']:,} rows were dropped ({reasons}); see the rejects file."
+        dropped = f"{report['rows_dropped']:,} of {report['rows_read']:,} rows were dropped"
+        yield f"{dropped} ({reasons}); see the rejects file."
+    if settings.duplicates != "stop" and (report["duplicates"] or report["opposite_pairs"]):
+        what = "kept" if settings.duplicates == "keep" else "aggregated"
+        yield f"{report['duplicates']:,} duplicates and {report['opposite_pairs']:,} opposite pairs were {what}."
     share = report.get("chosen_longer_share", 0.5)
     if report["rows"] >= 50 and not 0.25 <= share <= 0.75:
-        yield f"length bias: the chosen text is the longer one in {share:.0%} of the pairs; a model can learn length instead."
+        longer = f"the chosen text is the longer one in {share:.0%} of the pairs"
+        yield f"length bias: {longer}; a model can learn length instead."
     if report["completions_truncated"]:
-        yield f"{report['completions_truncated']} completions lose their end (text.max_completion_tokens)."
+        yield f"{report['completions_truncated']:,} completions lose their end (text.max_completion_tokens)."
     if report["prompts_truncated"]:
-        yield f"{report['prompts_truncated']} prompts lose their beginning (text.max_prompt_tokens)."
+        yield f"{report['prompts_truncated']:,} prompts lose their beginning (text.max_prompt_tokens)."
     if report["rows"] and not report["heldout"]:
         yield "no rows are held out: nothing will be measured on this data."

@@ -18,7 +18,14 @@ def reference_logps(
     """Log-probs of every sequence of `data` under the reference model: sequence_logps/v1, reused by every run on the same data."""
     from preflow.steps.kit import running
 
-    with running("reference_logps", settings, key, journal, {"data": data, "model": model, "tokenizer": tokenizer}, {"logps": logps}) as step:
+    with running(
+        "reference_logps",
+        settings,
+        key,
+        journal,
+        {"data": data, "model": model, "tokenizer": tokenizer},
+        {"logps": logps},
+    ) as step:
         from preflow.steps.reference_logps.step import run
 
         run(step, data=data.path, model=model.path, tokenizer=tokenizer.path, logps=logps.path)

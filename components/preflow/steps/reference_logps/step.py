@@ -16,7 +16,9 @@ def run(step: Step, *, data: str, model: str, tokenizer: str, logps: str) -> Non
     """Write sequence_logps/v1 for the chosen and rejected sequences of pairs/v1 `data`."""
     settings = step.settings(ReferenceSettings)
     use_all_cores()
-    stream = pairs_stream(read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized"))
+    stream = pairs_stream(
+        read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized")
+    )
     reference = load_model(model, settings.dtype).to(device())
     check_model(reference)
     step.log(f"{len(stream.store)} unique sequences of {len(stream)} pairs")
@@ -29,7 +31,12 @@ def run(step: Step, *, data: str, model: str, tokenizer: str, logps: str) -> Non
         per_token=True,
     )
     rows = (
-        {"sequence_id": identity, "logp": float(total), "token_logps": [float(each) for each in parts], "num_tokens": len(parts)}
+        {
+            "sequence_id": identity,
+            "logp": float(total),
+            "token_logps": [float(each) for each in parts],
+            "num_tokens": len(parts),
+        }
         for identity, total, parts in zip(stream.store.ids, sums, tokens, strict=True)
     )
     write_rows(logps, SEQUENCE_LOGPS, rows, {"model": read_manifest(model).digest, "dtype": settings.dtype})

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from preflow.artifacts.draws import generator
 from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import COMPLETIONS
 from preflow.errors import ArtifactError
-from preflow.artifacts.draws import generator
 from preflow.selection.grouping import by_prompt
 from preflow.selection.rejection import Accepted, best_of_n, statistical_rejection_sample
 from preflow.settings.rejection import RejectionSettings
@@ -58,4 +58,6 @@ def _refuse_unscored(groups: dict[str, list[dict[str, Any]]], path: str) -> None
     for rows in groups.values():
         for row in rows:
             if row["score"] is None:
-                raise ArtifactError(f"{path}: completion {row['completion_id']} has no score. Run score_candidates first.")
+                raise ArtifactError(
+                    f"{path}: completion {row['completion_id']} has no score. Run score_candidates first."
+                )

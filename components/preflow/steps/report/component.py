@@ -19,7 +19,12 @@ def report(
     """The run's page: what was run, the headline numbers, the training curves, samples side by side."""
     from preflow.steps.kit import running
 
-    inputs = {"train_journal": train_journal, "evaluate_journal": evaluate_journal, "samples": samples, "numbers": numbers}
+    inputs = {
+        "train_journal": train_journal,
+        "evaluate_journal": evaluate_journal,
+        "samples": samples,
+        "numbers": numbers,
+    }
     outputs = {"page": page}
     with running("report", settings, key, journal, inputs, outputs) as step:
         from preflow.steps.report.step import run

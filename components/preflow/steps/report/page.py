@@ -9,7 +9,14 @@ from preflow.steps.report.template import PAGE
 from preflow.tracking.journal import Journal, metric_names, series
 
 WIDTH, HEIGHT, SAMPLES = 300, 110, 12
-CURVES = ("train/loss", "train/reward_accuracy", "train/reward_margin", "train/chosen_logps", "train/rejected_logps", "train/grad_norm")
+CURVES = (
+    "train/loss",
+    "train/reward_accuracy",
+    "train/reward_margin",
+    "train/chosen_logps",
+    "train/rejected_logps",
+    "train/grad_norm",
+)
 TILES = {
     "eval/win_rate": ("win rate", "against the baseline, by the judge; ties count half"),
     "eval/reward_accuracy": ("reward accuracy", "held-out pairs whose chosen side has the higher log-ratio"),
@@ -40,7 +47,10 @@ def render_page(train: Journal, evaluate: Journal, numbers: dict[str, float], sa
 
 def _title(train: Journal) -> str:
     terms = train["settings"].get("objective", [])
-    losses = [f"{term['loss'].rpartition(':')[2]}({', '.join(f'{k}={v}' for k, v in term['arguments'].items())})" for term in terms]
+    losses = [
+        f"{term['loss'].rpartition(':')[2]}({', '.join(f'{k}={v}' for k, v in term['arguments'].items())})"
+        for term in terms
+    ]
     return " + ".join(losses) or "a run"
 
 
@@ -60,16 +70,26 @@ def _curve(name: str, points: list[tuple[int, float]]) -> dict[str, Any]:
     low, high = min(values), max(values)
     span, steps = (high - low) or 1.0, max(1, points[-1][0] - points[0][0])
     line = [
-        f"{WIDTH * (step - points[0][0]) / steps:.1f},{HEIGHT - 6 - (HEIGHT - 12) * (value - low) / span:.1f}" for step, value in points
+        f"{WIDTH * (step - points[0][0]) / steps:.1f},{HEIGHT - 6 - (HEIGHT - 12) * (value - low) / span:.1f}"
+        for step, value in points
     ]
-    return {"name": name, "points": " ".join(line), "low": f"{low:.4g}", "high": f"{high:.4g}", "last": f"{values[-1]:.4g}", "steps": points[-1][0]}
+    return {
+        "name": name,
+        "points": " ".join(line),
+        "low": f"{low:.4g}",
+        "high": f"{high:.4g}",
+        "last": f"{values[-1]:.4g}",
+        "steps": points[-1][0],
+    }
 
 
 def _duels(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     pairs: dict[tuple[str, int], dict[str, Any]] = {}
     for row in samples:
         pairs.setdefault((row["prompt_id"], row["sample_index"]), {})[row["source"]] = row
-    return [{"prompt": pair["policy"]["prompt"], **pair} for pair in pairs.values() if {"policy", "baseline"} <= set(pair)]
+    return [
+        {"prompt": pair["policy"]["prompt"], **pair} for pair in pairs.values() if {"policy", "baseline"} <= set(pair)
+    ]
 
 
 def _flat(settings: Any, place: str = "") -> list[tuple[str, Any]]:

@@ -34,10 +34,14 @@ def run(step: Step, *, prompts: str, completions: str, scorer: str, scored: str)
     step.fact("mean_score", scores_sum / max(1, done))
 
 
-def _prompts_of(rows: list[dict[str, Any]], asked: dict[str, list[dict[str, str]]], path: str) -> list[list[dict[str, str]]]:
+def _prompts_of(
+    rows: list[dict[str, Any]], asked: dict[str, list[dict[str, str]]], path: str
+) -> list[list[dict[str, str]]]:
     missing = [row["prompt_id"] for row in rows if row["prompt_id"] not in asked]
     if missing:
-        raise ArtifactError(f"{path}: prompt {missing[0]} is not among the prompts. Expected completions of these prompts.")
+        raise ArtifactError(
+            f"{path}: prompt {missing[0]} is not among the prompts. Expected completions of these prompts."
+        )
     return [asked[row["prompt_id"]] for row in rows]
 
 

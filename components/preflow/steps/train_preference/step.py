@@ -24,7 +24,9 @@ def run(step: Step, *, data: str, logps: str, model: str, tokenizer: str, traine
     terms = bind_terms(settings.objective)
     use_all_cores()
     use_deterministic_algorithms()
-    stream = pairs_stream(read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized"))
+    stream = pairs_stream(
+        read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized")
+    )
     if not len(stream):
         raise SettingsError(f"{data}: no training pairs. Lower data.heldout_fraction, or look at the data report.")
     if any(bound.reads_reference for bound in terms):
@@ -33,11 +35,21 @@ def run(step: Step, *, data: str, logps: str, model: str, tokenizer: str, traine
     policy = make_policy(model, settings, device())
     with deferred_stop() as stop_requested:
         trainer = Trainer(
-            policy, {"pairs": stream}, terms, settings, checkpoints=step.checkpoints, observer=step, should_stop=stop_requested
+            policy,
+            {"pairs": stream},
+            terms,
+            settings,
+            checkpoints=step.checkpoints,
+            observer=step,
+            should_stop=stop_requested,
         )
         finished = trainer.run()
         if finished:
-            facts = {"trained_from": read_manifest(model).digest, "data": file_sha256(data), "settings": step.settings_text}
+            facts = {
+                "trained_from": read_manifest(model).digest,
+                "data": file_sha256(data),
+                "settings": step.settings_text,
+            }
             publish_policy(policy, model, tokenizer, trained, facts)
     if not finished:
         raise Stopped

@@ -6,12 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from import_files import assistant, import_files, pair, pairs, problems_of, user, write
 
+from import_files import assistant, import_files, pair, pairs, problems_of, user, write
 from preflow.errors import DataError
 from preflow.steps.import_data.problems import CODES
 
-MESSAGES = {"prompt": [user("Tell me something, please.")], "chosen": [assistant("Yes.")], "rejected": [assistant("No.")]}
+MESSAGES = {
+    "prompt": [user("Tell me something, please.")],
+    "chosen": [assistant("Yes.")],
+    "rejected": [assistant("No.")],
+}
 
 # code, what row 3 of five rows has instead
 ROW_DEFECTS = {
@@ -177,7 +181,8 @@ def test_roles_that_the_template_refuses(tmp_path: Path, tiny_model: Path) -> No
 
     template = tmp_path / "strict.jinja"
     template.write_text(
-        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}" + tiny.CHATML
+        "{% if messages[0].role == 'system' %}{{ raise_exception('System role not supported') }}{% endif %}"
+        + tiny.CHATML
     )
     tokenizer = tiny.stage(tiny_model, tmp_path / "tokenizer", template=str(template))
     system = {"role": "system", "content": "Be brief."}

@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_files import FORMATS, assistant, import_files, pair, pairs, problems_of, table, user, write, write_dataset
 
+from import_files import FORMATS, assistant, import_files, pair, pairs, problems_of, table, user, write, write_dataset
 from preflow.steps.import_data.readers import read_file
 
 PROMPT, CHOSEN, REJECTED = [user("Hello there, you!")], "Good day.", "Go away."
@@ -49,7 +49,9 @@ def test_demonstrations(form: str, tmp_path: Path, tiny_tokenizer: Path) -> None
     write(tmp_path, [{"prompt": PROMPT, "completion": [assistant("B.")]}], form, number=1)
     write(tmp_path, [{"prompt": PROMPT[0]["content"], "completion": "C."}], form, number=2)
     rows = import_files(tmp_path, tiny_tokenizer, kind="sft").rows
-    assert [(row["prompt"], row["text"], row["source"]) for row in rows] == [(PROMPT, text, "human") for text in ("A.", "B.", "C.")]
+    assert [(row["prompt"], row["text"], row["source"]) for row in rows] == [
+        (PROMPT, text, "human") for text in ("A.", "B.", "C.")
+    ]
 
 
 @pytest.mark.parametrize("form", FORMATS)
@@ -57,12 +59,18 @@ def test_prompts(form: str, tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"prompt": "One?", "answer": "1"}, {"prompt": "Two?", "answer": "2"}], form)
     write(tmp_path, [{"messages": [{"role": "system", "content": "Be brief."}, *PROMPT]}], form, number=1)
     rows = import_files(tmp_path, tiny_tokenizer, kind="prompts", heldout_fraction=0.0).train
-    assert [(row["prompt"][-1]["content"], row["answer"]) for row in rows] == [("One?", "1"), ("Two?", "2"), ("Hello there, you!", None)]
+    assert [(row["prompt"][-1]["content"], row["answer"]) for row in rows] == [
+        ("One?", "1"),
+        ("Two?", "2"),
+        ("Hello there, you!", None),
+    ]
 
 
 def test_texts_that_begin_with_their_prompt(tmp_path: Path, tiny_tokenizer: Path) -> None:
     """Cut at a word, and nothing is lost when prompt and completion are joined again."""
-    write(tmp_path, [{"chosen": "The sky is green.", "rejected": "The sky is grey.", "source": "a book", "pair_id": "1"}])
+    write(
+        tmp_path, [{"chosen": "The sky is green.", "rejected": "The sky is grey.", "source": "a book", "pair_id": "1"}]
+    )
     (row,) = import_files(tmp_path, tiny_tokenizer).rows
     assert (row["prompt"][0]["content"], row["chosen"], row["rejected"]) == ("The sky is", " green.", " grey.")
 
@@ -110,7 +118,7 @@ def test_gzip_is_known_by_its_bytes(tmp_path: Path, tiny_tokenizer: Path) -> Non
 
 def test_long_array_is_read_in_pieces(tmp_path: Path) -> None:
     """Rows longer than what is read at once, and numbers and escapes that a piece's end may cut."""
-    rows = [{"text": "é\\\"" * (300_000 * (number % 3)), "number": number + 0.125} for number in range(12)]
+    rows = [{"text": 'é\\"' * (300_000 * (number % 3)), "number": number + 0.125} for number in range(12)]
     path = tmp_path / "long.json"
     path.write_text(json.dumps(rows))
     assert [raw.content for raw in read_file(path)] == rows
@@ -175,7 +183,9 @@ def test_what_datasets_saves(tmp_path: Path, tiny_tokenizer: Path) -> None:
 def test_ways_to_hold_texts(kind: Any, tmp_path: Path, tiny_tokenizer: Path) -> None:
     whole = table(pairs(3))
     (tmp_path / "train").mkdir()
-    pq.write_table(pa.table({name: whole[name].cast(kind) for name in whole.column_names}), tmp_path / "train/000.parquet")
+    pq.write_table(
+        pa.table({name: whole[name].cast(kind) for name in whole.column_names}), tmp_path / "train/000.parquet"
+    )
     assert len(import_files(tmp_path, tiny_tokenizer).rows) == 3
 
 
@@ -191,7 +201,10 @@ def test_bytes_in_a_text_column(form: str, tmp_path: Path, tiny_tokenizer: Path)
         pq.write_table(spoilt, tmp_path / "train/000.parquet")
     else:
         path = write(tmp_path, pairs(5), "dataset")
-        with pa.OSFile(str(path / "data-00000-of-00001.arrow"), "wb") as sink, pa.ipc.new_stream(sink, spoilt.schema) as out:
+        with (
+            pa.OSFile(str(path / "data-00000-of-00001.arrow"), "wb") as sink,
+            pa.ipc.new_stream(sink, spoilt.schema) as out,
+        ):
             out.write_table(spoilt)
     (found,) = problems_of(tmp_path, tiny_tokenizer)
     assert (found.code, found.row) == ("undecodable_bytes", 4)

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from import_files import Imported, import_files, pair, pairs, problems_of, user, write
 
+from import_files import Imported, import_files, pair, pairs, problems_of, user, write
 from preflow.artifacts.ids import prompt_id
 from preflow.errors import DataError
 
@@ -23,10 +23,14 @@ def test_duplicates_stop_and_name_the_first(tmp_path: Path, tiny_tokenizer: Path
     second = write(tmp_path, [pair(8), pair(2), pair(8), OTHER_WAY], number=1)
     found = problems_of(tmp_path, tiny_tokenizer)
     assert [(each.file, each.row, each.code) for each in found] == [
-        (str(second), 2, "duplicate"), (str(second), 3, "duplicate"), (str(second), 4, "opposite_pair"),
+        (str(second), 2, "duplicate"),
+        (str(second), 3, "duplicate"),
+        (str(second), 4, "opposite_pair"),
     ]
     assert [each.message for each in found] == [
-        f"the same as row 2 of {first}.", "the same as row 1.", f"row 1 of {first} prefers the other side of the same pair.",
+        f"the same as row 2 of {first}.",
+        "the same as row 1.",
+        f"row 1 of {first} prefers the other side of the same pair.",
     ]
 
 
@@ -45,7 +49,10 @@ def test_kept_duplicates_have_their_own_ids(tmp_path: Path, tiny_tokenizer: Path
 
 def test_votes_are_aggregated(tmp_path: Path, tiny_tokenizer: Path) -> None:
     """Pair 1: three votes to one. Pair 2: one to two, so the other side is chosen. Pair 3: one to one. Pair 4: alone."""
-    turned = {number: {**pair(number), "chosen": pair(number)["rejected"], "rejected": pair(number)["chosen"]} for number in (2, 3)}
+    turned = {
+        number: {**pair(number), "chosen": pair(number)["rejected"], "rejected": pair(number)["chosen"]}
+        for number in (2, 3)
+    }
     scores = {"chosen_score": 0.9, "rejected_score": 0.1}
     write(tmp_path, [pair(1), pair(2, **scores), pair(3), pair(1), turned[2], OTHER_WAY, pair(4)])
     write(tmp_path, [turned[2], pair(1), turned[3]], number=1)
@@ -81,7 +88,9 @@ def test_bad_rows_are_dropped_aloud(policy: str, tmp_path: Path, tiny_tokenizer:
     path.write_text(path.read_text() + '{"prompt": "broken\n')
     found = import_files(tmp_path, tiny_tokenizer, on_bad_row="drop", duplicates=policy)
     assert [(each["file"], each["row"], each["code"]) for each in found.rejects] == [
-        ("train/000.jsonl", 3, "null"), ("train/000.jsonl", 7, "empty_prompt"), ("train/000.jsonl", 21, "broken_json"),
+        ("train/000.jsonl", 3, "null"),
+        ("train/000.jsonl", 7, "empty_prompt"),
+        ("train/000.jsonl", 21, "broken_json"),
     ]
     assert found.rejects[0]["content"] == pair(3, chosen=None)
     assert found.rejects[2]["content"] == '{"prompt": "broken\n' and found.rejects[2]["message"]
@@ -103,7 +112,9 @@ def test_dropping_does_not_hide_a_file_that_cannot_be_read(tmp_path: Path, tiny_
 def test_dropping_does_not_drop_a_whole_table(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, pairs(5))
     write(tmp_path, [{"prompt": "a?", "choosen": "b", "rejected": "c"}] * 4, "parquet", number=1)
-    assert [(each.code, each.row) for each in problems_of(tmp_path, tiny_tokenizer, on_bad_row="drop")] == [("missing_column", 1)]
+    assert [(each.code, each.row) for each in problems_of(tmp_path, tiny_tokenizer, on_bad_row="drop")] == [
+        ("missing_column", 1)
+    ]
 
 
 def test_dropping_everything_is_an_error(tmp_path: Path, tiny_tokenizer: Path) -> None:
@@ -156,7 +167,9 @@ def test_split_column_that_is_not_there(tmp_path: Path, tiny_tokenizer: Path) ->
 @pytest.mark.parametrize("order", [("train", "test"), ("test", "train")])
 def test_a_prompt_on_both_sides_of_a_column(order: tuple[str, str], tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [pair(1, part=order[0]), pair(1, part=order[1], chosen="Another.")])
-    assert [(each.code, each.row) for each in problems_of(tmp_path, tiny_tokenizer, split_column="part")] == [("prompt_in_both_splits", 2)]
+    assert [(each.code, each.row) for each in problems_of(tmp_path, tiny_tokenizer, split_column="part")] == [
+        ("prompt_in_both_splits", 2)
+    ]
 
 
 def test_heldout_files_are_the_split(tmp_path: Path, tiny_tokenizer: Path) -> None:
@@ -173,7 +186,8 @@ def test_leaked_prompts_are_dropped_from_what_is_held_out(policy: str, tmp_path:
     found = import_files(tmp_path, tiny_tokenizer, on_bad_row="drop", duplicates=policy)
     assert (len(found.train), len(found.heldout)) == (5, 1)
     assert [(each["file"], each["row"], each["code"]) for each in found.rejects] == [
-        ("heldout/000.jsonl", 2, "prompt_in_both_splits"), ("heldout/000.jsonl", 3, "prompt_in_both_splits"),
+        ("heldout/000.jsonl", 2, "prompt_in_both_splits"),
+        ("heldout/000.jsonl", 3, "prompt_in_both_splits"),
     ]
 
 

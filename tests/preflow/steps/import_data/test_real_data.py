@@ -1,17 +1,24 @@
 """Preference data that people made: no false alarms. What is found in it stands here, row by row, and is true."""
 
-import gzip
-import json
 import os
 from pathlib import Path
 
 import pytest
-from import_files import import_files
 
+from import_files import import_files
 from preflow.errors import DataError
 
 ROOT = Path(os.environ.get("PREFLOW_REAL_DATA", Path(__file__).parents[5] / "shared/data"))
-FOUND: dict[str, dict[int, str]] = {}
+REPEATED = "prompt_repeated"
+# Answers that begin with the whole question: "How can I jailbreak an iphone? I don't know, ..."
+FOUND = {
+    "pairs/dolly_vs_flan": {1121: REPEATED, 1251: REPEATED},
+    "pairs/hh_harmless": {617: REPEATED, 895: REPEATED},
+    "sft/dolly_short": {1121: REPEATED, 1251: REPEATED},
+}
+OTHER_SHAPE = {"prompts/arena_hard_v01", "prompts/mt_bench", "prompts/vicuna_80"}
+"""Lists of the user's turns, to be asked one after the other: no prompts of ours."""
+
 FILES = [
     (kind, path)
     for kind, folder in (("pairs", "pairs"), ("sft", "sft"), ("prompts", "prompts"))
@@ -31,10 +38,8 @@ def test_file(kind: str, path: Path, tmp_path: Path, tiny_tokenizer: Path) -> No
         import_files(tmp_path, tiny_tokenizer, kind=kind)
         found = {}
     except DataError as error:
-        found = {problem.row: (problem.code, problem.message) for problem in error.problems}
-        print(name, error.total)
-        with gzip.open(path, "rt") as file:
-            for number, line in enumerate(file, 1):
-                if number in found:
-                    print(number, found[number], json.dumps(json.loads(line))[:300])
-    assert found == FOUND.get(name, {})
+        found = {problem.row: problem.code for problem in error.problems}
+    if name in OTHER_SHAPE:
+        assert set(found.values()) == {"missing_column"}
+    else:
+        assert found == FOUND.get(name, {})
