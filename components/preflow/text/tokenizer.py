@@ -165,7 +165,7 @@ class Tokenizer:
     def encode_completions(self, texts: Sequence[str], finished: Sequence[bool] | None = None) -> list[list[int]]:
         """As `encode_completion`, for many at once (in parallel)."""
         anchor, count = self._anchor or ("", 0)
-        encodings = self.fast.encode_batch([anchor + text for text in texts], add_special_tokens=False)
+        encodings = self.fast.encode_batch_fast([anchor + text for text in texts], add_special_tokens=False)
         ends = [True] * len(texts) if finished is None else finished
         return [
             [*encoding.ids[count:], self.turn_end_id] if end else list(encoding.ids[count:])
@@ -176,7 +176,7 @@ class Tokenizer:
         """As `encode_prompt`, for many at once (in parallel)."""
         leading = [] if self.template is not None else self._leading_ids
         texts = [self.render_prompt(messages) for messages in prompts]
-        return [[*leading, *encoding.ids] for encoding in self.fast.encode_batch(texts, add_special_tokens=False)]
+        return [[*leading, *encoding.ids] for encoding in self.fast.encode_batch_fast(texts, add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens left out, a prefix space kept (the completion continues the prompt)."""

@@ -17,7 +17,7 @@ SHARD = re.compile(r"(?P<split>.+?)-\d{5}-of-\d{5}")
 
 def read_parquet(path: Path) -> Iterator[dict[str, Any] | int]:
     """Rows; in place of a row with bytes that are not UTF-8 the first such byte. Raises pa.ArrowException, OSError."""
-    with pq.ParquetFile(path) as file:
+    with pq.ParquetFile(path, memory_map=True) as file:  # else whole column chunks are read
         for batch in file.iter_batches(batch_size=ROWS_AT_ONCE):
             yield from _batch_rows(batch)
 

@@ -2,21 +2,21 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from import_files import pair, write
 
-from import_files import FORMATS, assistant, pair, user, write
 from preflow.errors import DataError
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.importing import SourceFile, check_files
 from preflow.text.tokenizer import Tokenizer
 
 LAST = 100_003
-MESSAGES = {"chosen": [user("Go on!"), assistant("Yes.")]}
+LAST_TEXT = b"No idea, the last one."
 # row: (code, what the row has instead); the same in every format, so nothing that a typed column could not hold
 DEFECTS: dict[int, tuple[str, dict[str, Any]]] = {
     17: ("empty_completion", {"rejected": ""}),
@@ -29,63 +29,48 @@ DEFECTS: dict[int, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("form", FORMATS)
+# what becomes of the last row: its code, and what its text is replaced by
+SPOILT = {
+    "jsonl": ("broken_json", b'"' + LAST_TEXT + b'"}', b'"No'),
+    "json": ("undecodable_bytes", LAST_TEXT, b"caf\xe9"),
+    "csv": ("ragged_row", b'"' + LAST_TEXT + b'"', b"No,idea,at,all"),
+    "parquet": ("undecodable_bytes", LAST_TEXT, b"caf\xe9"),
+    "dataset": ("undecodable_bytes", LAST_TEXT, b"caf\xe9"),
+}
+
+
+@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet", "dataset"])
 def test_several_defects_at_once(form: str, tmp_path: Path) -> None:
     rows = [pair(number, **DEFECTS.get(number, ("", {}))[1]) for number in range(1, LAST + 1)]
+    rows[-1]["rejected"] = "No idea, the last one."
     path = write(tmp_path, rows, form)
+    spoil(path, form)
     with pytest.raises(DataError) as caught:
         check_files([SourceFile(path, "mine")], ImportSettings(), None)
     found = {problem.row: problem.code for problem in caught.value.problems}
-    assert found == {row: code for row, (code, _) in DEFECTS.items()}
-    assert caught.value.total == len(DEFECTS)
+    assert found == {row: code for row, (code, _) in DEFECTS.items()} | {LAST: SPOILT[form][0]}
+    assert caught.value.total == len(DEFECTS) + 1
 
 
-def spoil_line(old: bytes, new: bytes) -> Callable[[Path], None]:
-    def spoil(path: Path) -> None:
-        path.write_bytes(path.read_bytes().replace(old, new))
-
-    return spoil
-
-
-def spoil_parquet(path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    pq.write_table(_spoilt(pq.read_table(path)), path)
-
-
-def spoil_dataset(path: Path) -> None:
-    file = path / "data-00000-of-00001.arrow"
-    with pa.OSFile(str(file)) as source:
-        whole = _spoilt(pa.ipc.open_stream(source).read_all())
-    with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, whole.schema) as out:
-        out.write_table(whole)
+def spoil(path: Path, form: str) -> None:
+    _, old, new = SPOILT[form]
+    if form == "parquet":
+        pq.write_table(_spoilt(pq.read_table(path), old, new), path)
+    elif form == "dataset":
+        file = path / "data-00000-of-00001.arrow"
+        with pa.OSFile(str(file)) as source:
+            whole = _spoilt(pa.ipc.open_stream(source).read_all(), old, new)
+        with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, whole.schema) as out:
+            out.write_table(whole)
+    else:
+        data = path.read_bytes()
+        assert data.count(old) == 1
+        path.write_bytes(data.replace(old, new))
 
 
-def _spoilt(whole: pa.Table) -> pa.Table:
-    texts = [text.encode().replace(b"No idea, 100000.", b"caf\xe9") for text in whole["rejected"].to_pylist()]
+def _spoilt(whole: pa.Table, old: bytes, new: bytes) -> pa.Table:
+    texts = [text.encode().replace(old, new) for text in whole["rejected"].to_pylist()]
     return whole.set_column(2, "rejected", pa.array(texts, pa.binary()).view(pa.string()))
-
-
-BYTES = spoil_line(b"No idea, 100000.", b"caf\xe9")
-SPOILT = {
-    "jsonl": BYTES, "json": BYTES, "csv": BYTES, "parquet": spoil_parquet, "dataset": spoil_dataset,
-    "jsonl broken": spoil_line(b'"No idea, 100000."}', b'"No idea'),
-    "json broken": spoil_line(b'"No idea, 100000."', b'"No idea'),
-    "csv broken": spoil_line(b",It is 100001.,", b',"It is" 100001.,'),
-    "csv ragged": spoil_line(b",It is 100001.,", b",It is 100001.,,"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", SPOILT)
-def test_unreadable_row(name: str, tmp_path: Path) -> None:
-    form, _, how = name.partition(" ")
-    path = write(tmp_path, (pair(number) for number in range(1, LAST + 1)), form)
-    SPOILT[name](path)
-    with pytest.raises(DataError) as caught:
-        check_files([SourceFile(path, "mine")], ImportSettings(), None)
-    (found,) = caught.value.problems
-    expected = {"": "undecodable_bytes", "broken": f"broken_{form.removesuffix('l')}", "ragged": "ragged_row"}[how]
-    assert (found.code, found.row) == (expected, 100_000)
 
 
 def test_tokens_are_counted_up_to_the_end(tmp_path: Path, tiny_model: Path) -> None:
@@ -102,19 +87,21 @@ def test_tokens_are_counted_up_to_the_end(tmp_path: Path, tiny_model: Path) -> N
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.importing import SourceFile, check_files
 check_files([SourceFile(Path(sys.argv[1]), "mine")], ImportSettings(), None)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+(line,) = [line for line in open("/proc/self/status") if line.startswith("VmHWM")]
+print(int(line.split()[1]) // 1024)
 """
 
 
-@pytest.mark.parametrize("form", ["jsonl", "json", "csv", "parquet", "dataset"])
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its peak memory from /proc")
+@pytest.mark.parametrize("form", ["json", "csv"])
 def test_memory_does_not_grow_with_the_texts(form: str, tmp_path: Path) -> None:
-    """120 MB of text in 20,000 rows."""
-    filler = "word " * 1000
-    path = write(tmp_path, (pair(number, chosen=f"{number} {filler}") for number in range(24_000)), form)
+    """80 MB of text in 4,000 rows; the libraries alone take about 100 MB."""
+    filler = "word " * 4000
+    path = write(tmp_path, (pair(number, chosen=f"{number} {filler}") for number in range(4000)), form)
     done = subprocess.run([sys.executable, "-c", MEASURE, str(path)], check=True, capture_output=True, text=True)
-    assert int(done.stdout) < 260, f"{form}: {done.stdout} MB"
+    assert int(done.stdout) < 165, f"{form}: {done.stdout} MB"
