@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from import_files import pair, write
 
+from import_files import pair, write
 from preflow.errors import DataError
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.importing import SourceFile, check_files
