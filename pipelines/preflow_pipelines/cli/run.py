@@ -56,7 +56,7 @@ def execute(plan: Any, as_json: bool, **again: Any) -> Any:
 def as_dict(result: Any) -> dict[str, Any]:
     """A run as one JSON object."""
     tracking = result.folder.about["tracking"]
-    synced = result.folder.read("synced.json") or {}
+    where = result.folder.read("synced.json") or result.folder.read("mlflow.json") or {}  # the recorder may still write
     return {
         "run": result.folder.id,
         "state": result.state,
@@ -65,7 +65,7 @@ def as_dict(result: Any) -> dict[str, Any]:
         "mlflow": {
             "tracking_uri": tracking["uri"] or f"sqlite:///{home() / 'mlflow.db'}",
             "experiment": tracking["experiment"],
-            "run_id": synced.get("run_id"),
+            "run_id": where.get("run_id"),
         },
         "error": result.error,
     }
