@@ -68,10 +68,3 @@ class Numbers:
         return {f"p{p}": float(v) for p, v in zip(PERCENTILES, np.percentile(numbers, PERCENTILES), strict=True)} | {
             "mean": float(numbers.mean())
         }
-
-    def histogram(self, name: str, bins: int = 40) -> tuple[list[int], list[float]]:
-        """(counts, edges) of the token lengths of a column, up to the 99.5th percentile."""
-        numbers = np.frombuffer(self.lengths[name], dtype=np.int32)
-        top = max(1.0, float(np.percentile(numbers, 99.5)))
-        counts, edges = np.histogram(np.minimum(numbers, top), bins=min(bins, int(top) + 1), range=(0, top))
-        return counts.tolist(), edges.tolist()

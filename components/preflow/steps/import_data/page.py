@@ -1,88 +1,104 @@
-"""The data report as one page: numbers and pictures, nothing loaded from elsewhere."""
+"""The data report as one page: numbers and pictures."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jinja2
+import numpy as np
 
 from preflow.steps.import_data.numbers import Numbers
+from preflow.steps.import_data.problems import CODES
+from preflow.steps.import_data.template import PAGE
 
-WIDTH, HEIGHT = 420, 150
-
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>Data report</title>
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<style>
-:root { color-scheme: light dark; --ink: #1c2430; --dim: #5b6675; --line: #d9dfe7; --bar: #3b6fd4; --paper: #fff; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --dim: #9aa6b5; --line: #333c49; --bar: #7aa2f7; --paper: #14181f; } }
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 980px; margin: 2rem auto; padding: 0 1rem; }
-h1 { font-size: 1.5rem; margin: 0 0 .2rem } h2 { font-size: 1.05rem; margin: 2rem 0 .6rem }
-.tiles { display: flex; flex-wrap: wrap; gap: .8rem; margin-top: 1rem }
-.tile { border: 1px solid var(--line); border-radius: 8px; padding: .6rem 1rem; min-width: 7rem }
-.tile b { display: block; font-size: 1.3rem; font-variant-numeric: tabular-nums } .tile span { color: var(--dim); font-size: .85rem }
-.charts { display: flex; flex-wrap: wrap; gap: 1.5rem } figure { margin: 0 } figcaption { color: var(--dim); font-size: .85rem }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums } td, th { padding: .25rem .9rem .25rem 0; text-align: right; border-bottom: 1px solid var(--line) }
-td:first-child, th:first-child { text-align: left } svg text { fill: var(--dim); font: 11px system-ui, sans-serif } svg rect { fill: var(--bar) }
-</style></head><body>
-<h1>Data report</h1>
-<div class="tiles">{% for name, value in tiles %}<div class="tile"><b>{{ value }}</b><span>{{ name }}</span></div>{% endfor %}</div>
-<h2>Lengths in tokens</h2>
-<div class="charts">{% for chart in charts %}<figure>
-<svg width="{{ width }}" height="{{ height + 22 }}" role="img" aria-label="histogram of {{ chart.name }} lengths">
-{% for bar in chart.bars %}<rect x="{{ bar.x }}" y="{{ bar.y }}" width="{{ bar.w }}" height="{{ bar.h }}"><title>{{ bar.title }}</title></rect>{% endfor %}
-<text x="0" y="{{ height + 16 }}">0</text><text x="{{ width }}" y="{{ height + 16 }}" text-anchor="end">{{ chart.top }}</text></svg>
-<figcaption>{{ chart.name }}</figcaption></figure>{% endfor %}</div>
-<table><tr><th></th>{% for name in percentiles %}<th>{{ name }}</th>{% endfor %}</tr>
-{% for name, row in tokens.items() %}<tr><td>{{ name }}</td>{% for p in percentiles %}<td>{{ "%.0f"|format(row[p]) }}</td>{% endfor %}</tr>{% endfor %}</table>
-{% if bias is not none %}<h2>Length bias</h2>
-<svg width="{{ width }}" height="40" role="img" aria-label="share of pairs whose chosen text is longer"><rect x="0" y="8" width="{{ width }}" height="18" style="opacity:.2"/>
-<rect x="0" y="8" width="{{ width * bias }}" height="18"/><line x1="{{ width / 2 }}" x2="{{ width / 2 }}" y1="2" y2="32" stroke="currentColor"/></svg>
-<p>The chosen text is the longer one in {{ "%.1f"|format(100 * bias) }} % of the pairs of different lengths (line: one half).</p>{% endif %}
-{% if sources %}<h2>Sources</h2><table>{% for name, count in sources.items() %}<tr><td>{{ name }}</td><td>{{ "{:,}".format(count) }}</td></tr>{% endfor %}</table>{% endif %}
-</body></html>
-"""
+WIDTH, HEIGHT, BINS = 440, 140, 40
+TILES = {
+    "rows": "rows",
+    "train": "to train on",
+    "heldout": "held out",
+    "rows_dropped": "dropped",
+    "duplicates": "duplicates",
+    "opposite_pairs": "pairs in both directions",
+    "score_ties": "ties in score",
+    "equal_length_pairs": "pairs of equal length",
+    "prompts_truncated": "prompts truncated",
+    "completions_truncated": "completions truncated",
+}
 
 
-def render_page(report: dict[str, Any], numbers: Numbers) -> str:
+def render_page(report: dict[str, Any], numbers: Numbers, warnings: Sequence[str] = ()) -> str:
     """The page as HTML; every text from the data is escaped."""
-    template = jinja2.Environment(autoescape=True).from_string(PAGE)
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
+    split = f"{report['heldout'] / report['rows']:.1%} held out" if report["rows"] else "nothing in it"
     return template.render(
-        tiles=[(name, f"{value:,}") for name, value in _tiles(report)],
-        charts=[_chart(name, numbers) for name in numbers.lengths],
+        subtitle=f"{report['rows']:,} rows of {report['rows_read']:,} that were read; {split}",
+        warnings=warnings,
+        tiles=[(label, f"{report[name]:,}") for name, label in TILES.items() if name in report],
+        charts=list(_charts(report, numbers)),
         tokens=report["tokens"],
         percentiles=list(next(iter(report["tokens"].values()), {})),
-        bias=report.get("chosen_longer_share"),
-        sources=report["sources"],
+        tables=list(_tables(report)),
         width=WIDTH,
         height=HEIGHT,
     )
 
 
-def _tiles(report: dict[str, Any]) -> list[tuple[str, int]]:
-    names = {
-        "rows": "rows",
-        "train": "to train on",
-        "heldout": "held out",
-        "rows_dropped": "dropped",
-        "duplicates": "duplicates",
-        "opposite_pairs": "pairs in both directions",
-        "score_ties": "ties in score",
-        "prompts_truncated": "prompts truncated",
-        "completions_truncated": "completions truncated",
-    }
-    return [(label, report[name]) for name, label in names.items() if name in report]
+def _charts(report: dict[str, Any], numbers: Numbers) -> Any:
+    lengths = {name: np.frombuffer(values, dtype=np.int32) for name, values in numbers.lengths.items()}
+    completions = {name: values for name, values in lengths.items() if name != "prompt"}
+    limits = report["limits"]
+    for part, label, limit in (
+        ({"prompt": lengths["prompt"]} if lengths else {}, "prompts", limits["prompt"]),
+        (completions, "completions", limits["completion"]),
+    ):
+        if part:
+            high = max(1, int(np.percentile(np.concatenate(list(part.values())), 99.5)))
+            cut = f"{label}; what is longer than {high:,} stands at the end"
+            mark = WIDTH * limit / high if limit < high else None
+            caption = cut + (f"; the line is the limit of {limit:,}" if mark else "")
+            yield _chart(part, 0, high, mark, f"histogram of the lengths of {label}", caption)
+    if "chosen" in lengths:
+        difference = lengths["chosen"] - lengths["rejected"]
+        span = max(1, int(np.percentile(np.abs(difference), 99)))
+        share = report["chosen_longer_share"]
+        caption = (
+            f"chosen minus rejected: the chosen text is the longer one in {share:.1%} of the pairs of different lengths"
+        )
+        yield _chart({"": difference}, -span, span, WIDTH / 2, "histogram of length differences", caption)
 
 
-def _chart(name: str, numbers: Numbers) -> dict[str, Any]:
-    counts, edges = numbers.histogram(name)
-    highest, step = max(counts) or 1, WIDTH / len(counts)
-    bars = [
+def _chart(values: dict[str, Any], low: int, high: int, mark: float | None, label: str, caption: str) -> dict[str, Any]:
+    """Bars of one or two series over the same axis; what lies outside is counted at its ends."""
+    bins = min(BINS, high - low + 1)
+    counted = [np.histogram(np.clip(part, low, high), bins=bins, range=(low, high)) for part in values.values()]
+    highest = max(1, *(int(counts.max()) for counts, _ in counted))
+    step = WIDTH / bins
+    series = [
+        {"name": name if len(values) > 1 else "", "style": style, "bars": _bars(counts, edges, highest, step)}
+        for name, style, (counts, edges) in zip(values, ("first", "second"), counted, strict=False)
+    ]
+    shown_mark = None if mark is None else round(mark, 1)
+    ends = {"low": f"{low:,}", "high": f"{high:,}"}
+    return {"series": series, "mark": shown_mark, "label": label, "caption": caption, **ends}
+
+
+def _bars(counts: Any, edges: Any, highest: int, step: float) -> list[dict[str, Any]]:
+    return [
         {
             "x": round(index * step, 1),
-            "w": round(step - 1, 1),
+            "w": round(max(1.0, step - 1), 1),
             "h": round(HEIGHT * count / highest, 1),
             "y": round(HEIGHT - HEIGHT * count / highest, 1),
             "title": f"{edges[index]:.0f} to {edges[index + 1]:.0f} tokens: {count:,}",
         }
-        for index, count in enumerate(counts)
+        for index, count in enumerate(counts.tolist())
+        if count
     ]
-    return {"name": name, "bars": bars, "top": f"{edges[-1]:.0f}"}
+
+
+def _tables(report: dict[str, Any]) -> Any:
+    turns = {f"{turns} turn{'s' if turns != '1' else ''}": count for turns, count in report["prompt_turns"].items()}
+    dropped = {f"{code}: {CODES[code]}": count for code, count in report["dropped"].items()}
+    for title, counts in (("Dropped rows", dropped), ("Sources", report["sources"]), ("Turns of a prompt", turns)):
+        if counts and not (title == "Turns of a prompt" and len(counts) == 1):
+            most = max(counts.values())
+            yield title, [(name, count, round(160 * count / most, 1)) for name, count in counts.items()]

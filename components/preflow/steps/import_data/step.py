@@ -35,11 +35,12 @@ def run(
                     (train if row["split"] == "train" else held).write(row)
             importer.refuse()
     report = _report(importer)
+    warnings = list(_warnings(report, settings))
     write_json(numbers, report, indent=1)
-    write_text(page, render_page(report, importer.numbers))
+    write_text(page, render_page(report, importer.numbers, warnings))
     for name, value in report.items():
         step.fact(name, value)
-    for text in _warnings(report, settings):
+    for text in warnings:
         step.warn(text)
 
 
@@ -62,8 +63,11 @@ def _reject(file: Any, problem: Problem, row: Any, folder: Path) -> None:
 
 
 def _report(importer: Importer) -> dict[str, Any]:
+    tokenizer = importer.tokenizer
+    assert tokenizer
     return {
         **importer.numbers.report(),
+        "limits": {"prompt": tokenizer.max_prompt_tokens, "completion": tokenizer.max_completion_tokens},
         "rows_read": importer.rows_read,
         "rows_dropped": importer.problems.total,
         "dropped": dict(importer.problems.counts.most_common()),
