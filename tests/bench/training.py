@@ -17,7 +17,32 @@ STEPS, BATCH, BETA, RATE = 4, 8, 0.1, 1e-5
 
 def rows(count: int) -> list[dict[str, str]]:
     """Pairs of ragged lengths: a prompt of 40 to 120 words, completions of 20 to 80."""
-    words = ["river", "stone", "light", "garden", "window", "paper", "music", "silver", "forest", "market", "winter", "summer", "bridge", "letter", "mountain", "harbour", "evening", "morning", "teacher", "kitchen", "journey", "village", "orchard", "thunder"]
+    words = [
+        "river",
+        "stone",
+        "light",
+        "garden",
+        "window",
+        "paper",
+        "music",
+        "silver",
+        "forest",
+        "market",
+        "winter",
+        "summer",
+        "bridge",
+        "letter",
+        "mountain",
+        "harbour",
+        "evening",
+        "morning",
+        "teacher",
+        "kitchen",
+        "journey",
+        "village",
+        "orchard",
+        "thunder",
+    ]
     generator = torch.Generator().manual_seed(0)
 
     def text(low: int, high: int) -> str:

@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-import tiny
 
+import tiny
 from preflow.artifacts.io import read_rows, read_stamp, write_rows
 from preflow.artifacts.kinds import COMPLETIONS, PAIRS, PROMPTS
 from preflow.errors import ArtifactError, DataError, ScorerError
