@@ -13,8 +13,10 @@ ColumnName = Literal[
 class ImportOptions(Section):
     """What the run file says about reading its data."""
 
-    columns: dict[ColumnName, str] = setting(
-        {}, "our name -> the file's column, where they differ", source="the usual names are known already"
+    columns: dict[ColumnName, str | None] = setting(
+        {},
+        "our name -> the file's column, where they differ; null: as if the column were not there",
+        source="the usual names are known already",
     )
     split_column: str | None = setting(
         None, "column that holds train or heldout (also: test, validation, eval)", source="none: split by prompt hash"

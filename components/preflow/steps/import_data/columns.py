@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from preflow.settings.data import ColumnName, ImportSettings
+from preflow.settings.data import ColumnName, DataKind, ImportSettings
 from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.readers import SPLIT_KEY
 
@@ -19,6 +19,12 @@ ALIASES: dict[ColumnName, tuple[str, ...]] = {
     "chosen_score": ("chosen_score", "score_chosen"),
     "rejected_score": ("rejected_score", "score_rejected"),
 }
+NAMES: dict[DataKind, tuple[ColumnName, ...]] = {
+    "pairs": ("prompt", "chosen", "rejected", "source", "chosen_score", "rejected_score"),
+    "sft": ("prompt", "completion", "messages", "source"),
+    "prompts": ("prompt", "messages", "answer", "source"),
+}
+"""What is read of each kind; columns mapped for another kind (of the same run's other files) do not matter."""
 HELDOUT_NAMES = {"heldout", "held-out", "held_out", "test", "validation", "valid", "val", "eval", "dev"}
 TRAIN_NAMES = {"train", "training"}
 SHOWN_COLUMNS = 20
@@ -27,14 +33,16 @@ SHOWN_COLUMNS = 20
 def named_values(row: Mapping[str, Any], settings: ImportSettings) -> dict[str, Any]:
     """The row's values under our names; `data.columns` goes before the usual names."""
     values: dict[str, Any] = {}
-    for name, aliases in ALIASES.items():
+    for name in NAMES[settings.kind]:
         if name in settings.columns:
-            if settings.columns[name] not in row:
-                why = f"data.columns maps {name} to it"
-                raise missing_column(settings.columns[name], row, why, f"columns: {{{name}: ")
-            values[name] = row[settings.columns[name]]
+            column = settings.columns[name]
+            if column is None:
+                continue
+            if column not in row:
+                raise missing_column(column, row, f"data.columns maps {name} to it", f"columns: {{{name}: ")
+            values[name] = row[column]
         else:
-            for alias in aliases:
+            for alias in ALIASES[name]:
                 if alias in row:
                     values[name] = row[alias]
                     break
@@ -67,7 +75,7 @@ def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "
 def unread_texts(row: Mapping[str, Any], settings: ImportSettings) -> bool:
     """Whether a column holds text and has no meaning for us, so that it may be the prompt under another name."""
     known = {alias for aliases in ALIASES.values() for alias in aliases}
-    known |= {*settings.columns.values(), SPLIT_KEY, "id", "split", settings.split_column or "split"}
+    known |= {*filter(None, settings.columns.values()), SPLIT_KEY, "id", "split", settings.split_column or "split"}
     others = (value for name, value in row.items() if name not in known and not str(name).endswith("_id"))
     return any(isinstance(value, str | list) for value in others)
 

@@ -81,6 +81,7 @@ class Importer:
                 yield self._make(read.prompt_id, read.record, read.split)
             return
         self.check()
+        self.refuse()
         self.rows_read, self._sides = 0, self._new_sides()
         for read in self._checked(report=False):
             if votes := self.seen.votes(read.prompt_id, read.record):

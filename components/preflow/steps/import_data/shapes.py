@@ -97,7 +97,7 @@ def _completion(value: Any, name: str, prompt: Messages) -> str:
         return text
     messages = messages_of(value, name)
     if messages[0] in prompt[-1:]:
-        fix = "Remove that turn, or the prompt column (the common beginning is then the prompt)."
+        fix = "Remove that turn, or set data.columns: {prompt: null} (the common beginning is then the prompt)."
         raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", fix)
     strange = next((message["role"] for message in messages if message["role"] != "assistant"), None)
     if strange:

@@ -88,6 +88,21 @@ def test_columns_are_mapped(tmp_path: Path, tiny_tokenizer: Path) -> None:
     assert (row["prompt"], row["chosen"], row["chosen_score"], row["source"]) == ([user("One?")], "1", 0.5, "me")
 
 
+def test_prompt_column_beside_whole_conversations(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    """As in ultrafeedback_binarized: the prompt stands in its column and in both sides."""
+    conversations = {side: PROMPT + AS_MESSAGES[side] for side in ("chosen", "rejected")}
+    write(tmp_path, [{"prompt": PROMPT[0]["content"], **conversations}])
+    (found,) = problems_of(tmp_path, tiny_tokenizer)
+    assert found.code == "prompt_repeated" and "data.columns: {prompt: null}" in found.fix
+    (row,) = import_files(tmp_path, tiny_tokenizer, columns={"prompt": None}).rows
+    assert (row["prompt"], row["chosen"], row["rejected"]) == (PROMPT, CHOSEN, REJECTED)
+
+
+def test_columns_mapped_for_another_kind_do_not_matter(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    write(tmp_path, [{"prompt": "One?"}])
+    assert len(import_files(tmp_path, tiny_tokenizer, kind="prompts", columns={"chosen": "good"}).rows) == 1
+
+
 def test_text_that_only_looks_like_json_stays_text(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [pair(1, chosen='[{"value": 1}]', rejected="[1, 2]")], "csv")
     (row,) = import_files(tmp_path, tiny_tokenizer).rows
