@@ -1,7 +1,15 @@
-"""Samples of policy and baseline for the same prompts, judged against each other."""
+"""Samples of policy and baseline for the same prompts, judged against each other.
+
+The win rate is the usual one: the probability that the judge scores a sample of the policy higher than one of the
+baseline for the same prompt, ties half, where the two are drawn independently. So policy and baseline never share
+random numbers (that would change the quantity, not only its noise), and with N samples on each side all N x N
+comparisons of a prompt count: the U-statistic, unbiased and of the smallest variance (Mann and Whitney 1947).
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from preflow.artifacts.ids import Message
 from preflow.evaluation.diversity import distinct_ngrams
@@ -19,13 +27,6 @@ class Duel:
     baseline: Sample
     scores: tuple[float, float] | None = None
 
-    @property
-    def win(self) -> float:
-        """1 if the judge scores the policy higher, one half for a tie, else 0."""
-        assert self.scores is not None
-        policy, baseline = self.scores
-        return 1.0 if policy > baseline else 0.5 if policy == baseline else 0.0
-
 
 def duels(prompts: Mapping[str, Sequence[Message]], policy: Sequence[Sample], baseline: Sequence[Sample]) -> list[Duel]:
     """Samples joined by prompt and sample index; a baseline of one text per prompt meets every sample of the policy."""
@@ -38,7 +39,7 @@ def duels(prompts: Mapping[str, Sequence[Message]], policy: Sequence[Sample], ba
 
 
 def text_numbers(found: Sequence[Duel]) -> dict[str, float]:
-    """Lengths, distinct n-grams and the share of finished texts, for both sides."""
+    """Tokens per text (end-of-turn token included), distinct n-grams and the share of finished texts, for both sides."""
     numbers = {}
     sides = {"eval/": [duel.policy for duel in found], "eval/baseline_": [duel.baseline for duel in found]}
     for prefix, samples in sides.items():
@@ -51,14 +52,26 @@ def text_numbers(found: Sequence[Duel]) -> dict[str, float]:
 
 
 def win_numbers(found: Sequence[Duel], confidence: float, seed: int) -> dict[str, float]:
-    """Win rate with its interval (by prompt), and the judge's mean score of both sides."""
-    estimate = clustered_mean([duel.win for duel in found], [duel.prompt_id for duel in found], confidence, seed)
+    """Win rate with its interval (prompts are the units), the share of ties, the judge's mean score of both sides."""
     scores = [duel.scores for duel in found if duel.scores]
+    wins, ties = _comparisons(found)
     return {
-        "eval/win_rate": estimate.mean,
-        "eval/win_rate_low": estimate.low,
-        "eval/win_rate_high": estimate.high,
-        "eval/tie_share": sum(policy == baseline for policy, baseline in scores) / len(scores),
+        **clustered_mean(wins, [duel.prompt_id for duel in found], confidence, seed).as_numbers("eval/win_rate"),
+        "eval/tie_share": sum(ties) / len(ties),
         "eval/judge_score": sum(policy for policy, _ in scores) / len(scores),
         "eval/baseline_judge_score": sum(baseline for _, baseline in scores) / len(scores),
     }
+
+
+def _comparisons(found: Sequence[Duel]) -> tuple[list[float], list[float]]:
+    """Of every policy sample: the shares of the prompt's baseline samples that it beats (ties half), and ties with."""
+    others: dict[str, list[float]] = {}
+    for duel in found:
+        assert duel.scores is not None, "a duel without scores was not judged"
+        others.setdefault(duel.prompt_id, []).append(duel.scores[1])
+    wins, ties = [], []
+    for duel in found:
+        own, rivals = duel.scores[0], np.array(others[duel.prompt_id])  # type: ignore[index]
+        ties.append(float((rivals == own).mean()))
+        wins.append(float((rivals < own).mean()) + 0.5 * ties[-1])
+    return wins, ties

@@ -1,4 +1,4 @@
-"""Log-probs of policy and reference on the same sequences, in the same batches: so that equal models give equal numbers."""
+"""Log-probs of policy and reference on the same sequences, in the same batches: equal models give equal numbers."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from preflow.evaluation.statistics import Estimate, clustered_mean
 from preflow.losses.logps import accuracy
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.training.reference import online_logps
@@ -19,7 +20,7 @@ def log_ratios(
     reference: PreTrainedModel,
     store: SequenceStore,
     micro_batch_tokens: int,
-    progress: Progress,
+    progress: Progress = lambda done, total: None,
 ) -> np.ndarray:
     """log(pi/ref) of every sequence of the store, [S] nats."""
     found = []
@@ -40,6 +41,18 @@ def reward_margins(stream: Stream, ratios: np.ndarray) -> np.ndarray:
     return ratios[stream.roles["chosen"]] - ratios[stream.roles["rejected"]]
 
 
-def reward_accuracies(margins: np.ndarray) -> np.ndarray:
-    """1, 0, or one half for a tie, per pair: the same for every method, whatever its loss."""
-    return accuracy(torch.from_numpy(margins)).numpy()
+def reward_accuracy(stream: Stream, margins: np.ndarray, confidence: float, seed: int) -> Estimate:
+    """The share of votes that the implicit reward agrees with, ties half: the same for every method, whatever its loss.
+
+    A pair is one vote for its chosen side; an aggregated pair is `weight` votes, of which the share `preference` is for
+    the chosen side, so that it counts as its votes would have, each in a row of its own.
+    """
+    agreed = accuracy(torch.from_numpy(margins)).numpy()
+    agreed = stream.preference * agreed + (1 - stream.preference) * (1 - agreed)
+    clusters = [str(stream.store.prompt_of[int(each)]) for each in stream.roles["chosen"]]
+    return clustered_mean(agreed.tolist(), clusters, confidence, seed, stream.weight.tolist())
+
+
+def mean_margin(stream: Stream, margins: np.ndarray) -> float:
+    """The mean over votes of the margin in favour of the side voted for, nats."""
+    return float(np.average((2 * stream.preference - 1) * margins, weights=stream.weight))

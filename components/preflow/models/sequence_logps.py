@@ -83,6 +83,13 @@ class SequenceLogps(nn.Module):
 
     def token_logps(self, batch: PackedBatch) -> Tensor:
         """[N] nats: the log-prob of every completion token, sequence after sequence."""
+        hidden = self.hidden_states(batch)
+        head = self.model.get_output_embeddings()
+        chunk = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
+        return _ChunkedLogps.apply(hidden, head.weight, getattr(head, "bias", None), batch.targets, chunk)
+
+    def hidden_states(self, batch: PackedBatch) -> Tensor:
+        """[N, H]: the last hidden state that predicts each completion token, sequence after sequence."""
         mask = batch.mask
         if mask is not None and self.model.config._attn_implementation == "eager":
             least = torch.finfo(self.model.dtype).min
@@ -90,10 +97,12 @@ class SequenceLogps(nn.Module):
         output = _decoder(self.model)(
             input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
         )
-        hidden = output.last_hidden_state[batch.rows, batch.columns]
+        return output.last_hidden_state[batch.rows, batch.columns]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, V] from hidden states [n, H], in float32 or better."""
         head = self.model.get_output_embeddings()
-        chunk = max(1, CHUNK_BYTES // (4 * head.weight.shape[0]))
-        return _ChunkedLogps.apply(hidden, head.weight, getattr(head, "bias", None), batch.targets, chunk)
+        return _logits(hidden, head.weight, getattr(head, "bias", None))
 
 
 def _decoder(model: Any) -> nn.Module:
