@@ -1,6 +1,7 @@
 """What the run's page shows: headline numbers, training curves, samples side by side, settings and lineage."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jinja2
@@ -8,41 +9,52 @@ import jinja2
 from preflow.steps.report.template import PAGE
 from preflow.tracking.journal import Journal, metric_names, series
 
-WIDTH, HEIGHT, SAMPLES = 300, 110, 12
-CURVES = (
-    "train/loss",
-    "train/reward_accuracy",
-    "train/reward_margin",
-    "train/chosen_logps",
-    "train/rejected_logps",
-    "train/grad_norm",
-)
-TILES = {
-    "eval/win_rate": ("win rate", "against the baseline, by the judge; ties count half"),
-    "eval/reward_accuracy": ("reward accuracy", "held-out pairs whose chosen side has the higher log-ratio"),
-    "eval/kl_to_reference": ("KL to the reference", "nats per completion"),
-    "eval/length_ratio": ("length ratio", "tokens, policy over baseline"),
-    "eval/distinct_2": ("distinct bigrams", "of the policy's samples"),
-    "eval/baseline_distinct_2": ("distinct bigrams", "of the baseline's samples"),
+WIDTH, HEIGHT, MARGIN, SAMPLES = 300, 120, 8, 12
+CURVES = {
+    "train/loss": "loss",
+    "train/reward_accuracy": "reward accuracy of the batch",
+    "train/reward_margin": "reward margin of the batch",
+    "train/chosen_logps": "log-prob of chosen texts (nats)",
+    "train/rejected_logps": "log-prob of rejected texts (nats)",
+    "train/grad_norm": "gradient norm",
 }
+TILES = {
+    "eval/win_rate": ("win rate", "against the baseline, by the judge; a tie is half a win"),
+    "eval/reward_accuracy": ("reward accuracy", "of held-out pairs, by the policy's log-prob ratio to the reference"),
+    "eval/reward_margin": ("reward margin", "of held-out pairs, beta times nats"),
+    "eval/kl_to_reference": ("KL to the reference", "nats per completion, at temperature 1"),
+    "eval/length_ratio": ("length ratio", "tokens, policy over baseline"),
+    "eval/distinct_2": ("distinct bigrams", "of the policy's samples; a fall means repetition"),
+    "eval/finished_share": ("finished", "of the policy's samples; the others were cut at the limit"),
+}
+NO_WIN_RATE = "No judge was named (evaluate.judge), so there is no win rate."
 
 
-def render_page(train: Journal, evaluate: Journal, numbers: dict[str, float], samples: Sequence[dict[str, Any]]) -> str:
+def render_page(
+    train: Journal, evaluate: Journal, numbers: Mapping[str, float], samples: Sequence[dict[str, Any]]
+) -> str:
     """HTML; every text from data or models is escaped."""
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
+    duels = _duels(samples)
     return template.render(
         title=_title(train),
-        tiles=[_tile(name, numbers) for name in TILES if name in numbers],
-        curves=[_curve(name, series(train, name)) for name in CURVES if name in metric_names(train)],
-        duels=_duels(samples)[:SAMPLES],
-        num_duels=len(samples) // 2,
-        settings=_flat(train["settings"]) + _flat(evaluate["settings"]),
-        numbers=sorted(numbers.items()),
-        lineage=[(each["step"], each["key"], each["inputs"]) for each in (train, evaluate)],
+        subtitle=_subtitle(train, numbers),
+        tiles=[_tile(name, numbers, evaluate["settings"]) for name in TILES if name in numbers],
+        notes=[NO_WIN_RATE] if samples and "eval/win_rate" not in numbers else [],
+        curves=[_curve(CURVES[name], series(train, name)) for name in CURVES if name in metric_names(train)],
+        duels=duels[:SAMPLES],
+        num_duels=len(duels),
+        settings=[(_name(each), _flat(each["settings"])) for each in (train, evaluate)],
+        numbers=[(name, _short(value)) for name, value in sorted(numbers.items())],
+        lineage=[(_name(each), each["key"], list(_inputs(each["inputs"]))) for each in (train, evaluate)],
         warnings=[*train["warnings"], *evaluate["warnings"]],
         width=WIDTH,
         height=HEIGHT,
     )
+
+
+def _name(journal: Journal) -> str:
+    return str(journal["step"]).replace("_", " ")
 
 
 def _title(train: Journal) -> str:
@@ -54,42 +66,78 @@ def _title(train: Journal) -> str:
     return " + ".join(losses) or "a run"
 
 
-def _tile(name: str, numbers: dict[str, float]) -> dict[str, str]:
+def _subtitle(train: Journal, numbers: Mapping[str, float]) -> str:
+    facts = train["facts"]
+    trained = [f"{facts[name]:,} {label}" for name, label in (("pairs", "pairs"), ("steps", "steps")) if name in facts]
+    measured = f"measured on {int(numbers.get('heldout_prompts', 0)):,} held-out prompts"
+    return "; ".join([f"trained on {' in '.join(trained)}", measured] if trained else [measured])
+
+
+def _tile(name: str, numbers: Mapping[str, float], settings: Mapping[str, Any]) -> dict[str, str]:
     label, meaning = TILES[name]
-    spread = ""
+    beside, baseline = "", name.replace("eval/", "eval/baseline_")
     if f"{name}_low" in numbers:
-        spread = f"{numbers[f'{name}_low']:.3f} to {numbers[f'{name}_high']:.3f}"
+        level = f" ({settings['confidence']:.0%})" if "confidence" in settings else ""
+        beside = f"{numbers[f'{name}_low']:.3f} to {numbers[f'{name}_high']:.3f}{level}"
     elif f"{name}_se" in numbers:
-        spread = f"± {numbers[f'{name}_se']:.3f}"
-    return {"label": label, "value": f"{numbers[name]:.3f}", "spread": spread, "meaning": meaning}
+        beside = f"± {numbers[f'{name}_se']:.3f} (standard error)"
+    elif baseline in numbers:
+        beside = f"baseline {numbers[baseline]:.3f}"
+    return {"label": label, "value": f"{numbers[name]:.3f}", "beside": beside, "meaning": meaning}
 
 
-def _curve(name: str, points: list[tuple[int, float]]) -> dict[str, Any]:
-    """A polyline scaled to the box; the first and last values stand beside it."""
-    values = [value for _, value in points]
-    low, high = min(values), max(values)
-    span, steps = (high - low) or 1.0, max(1, points[-1][0] - points[0][0])
-    line = [
-        f"{WIDTH * (step - points[0][0]) / steps:.1f},{HEIGHT - 6 - (HEIGHT - 12) * (value - low) / span:.1f}"
-        for step, value in points
+def _curve(label: str, points: Sequence[tuple[int, float]]) -> dict[str, Any]:
+    """A line scaled to the box, with its range and its last value; values that are no number are left out."""
+    shown = [(step, value) for step, value in points if math.isfinite(value)]
+    low, high = (min(value for _, value in shown), max(value for _, value in shown)) if shown else (0.0, 0.0)
+    first, span = points[0][0], max(1, points[-1][0] - points[0][0])
+    places = [
+        (
+            MARGIN + (WIDTH - 2 * MARGIN) * (step - first) / span,
+            HEIGHT - MARGIN - (HEIGHT - 2 * MARGIN) * ((value - low) / (high - low) if high > low else 0.5),
+        )
+        for step, value in shown
     ]
     return {
-        "name": name,
-        "points": " ".join(line),
-        "low": f"{low:.4g}",
-        "high": f"{high:.4g}",
-        "last": f"{values[-1]:.4g}",
+        "label": label,
+        "points": " ".join(f"{x:.1f},{y:.1f}" for x, y in places),
+        "end": [f"{each:.1f}" for each in places[-1]] if places else None,
+        "low": _short(low),
+        "high": _short(high),
+        "last": _short(points[-1][1]),
         "steps": points[-1][0],
     }
 
 
 def _duels(samples: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    pairs: dict[tuple[str, int], dict[str, Any]] = {}
+    """Policy and baseline of the same prompt and sample index; one sample of each prompt before the second of any."""
+    pairs: dict[tuple[int, str], dict[str, Any]] = {}
     for row in samples:
-        pairs.setdefault((row["prompt_id"], row["sample_index"]), {})[row["source"]] = row
-    return [
-        {"prompt": pair["policy"]["prompt"], **pair} for pair in pairs.values() if {"policy", "baseline"} <= set(pair)
-    ]
+        pairs.setdefault((row["sample_index"], row["prompt_id"]), {})[row["source"]] = row
+    found = []
+    for _, pair in sorted(pairs.items()):
+        if {"policy", "baseline"} <= set(pair):
+            scores = [pair[side]["score"] for side in ("policy", "baseline")]
+            judged = None not in scores
+            winner = ("policy" if scores[0] > scores[1] else "baseline") if judged and scores[0] != scores[1] else None
+            found.append(
+                {
+                    "prompt": pair["policy"]["prompt"] or [],
+                    "winner": winner,
+                    "sides": [pair["policy"], pair["baseline"]],
+                }
+            )
+    return found
+
+
+def _inputs(inputs: Mapping[str, Mapping[str, Any]]) -> Any:
+    for name, about in inputs.items():
+        rows = f"{about['rows']:,} rows" if "rows" in about else ""
+        yield name, about.get("kind", "file"), rows or about.get("digest", ""), about["path"]
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if float(value).is_integer() and abs(value) < 1e15 else f"{value:.4g}"
 
 
 def _flat(settings: Any, place: str = "") -> list[tuple[str, Any]]:

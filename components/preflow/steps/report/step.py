@@ -10,11 +10,13 @@ from preflow.steps.kit import Step
 from preflow.steps.report.page import render_page
 from preflow.tracking.journal import read_journal
 
+COLUMNS = ("prompt_id", "prompt", "sample_index", "text", "source", "score", "finish_reason")
+
 
 def run(step: Step, *, train_journal: str, evaluate_journal: str, samples: str, numbers: str, page: str) -> None:
-    """Write the page to `page`."""
+    """Write the page to `page`. Raises ArtifactError for a journal or samples that are none."""
     headline = json.loads(Path(numbers).read_text(encoding="utf-8"))
-    rows = list(read_rows(samples, COMPLETIONS, ("prompt_id", "prompt", "sample_index", "text", "source", "score")))
+    rows = list(read_rows(samples, COMPLETIONS, COLUMNS))
     text = render_page(read_journal(train_journal), read_journal(evaluate_journal), headline, rows)
     write_text(page, text)
     step.fact("samples", len(rows) // 2)
