@@ -95,7 +95,7 @@ def _sections(run: RunFile, inputs: Mapping[str, InputSpec]) -> dict[str, str]:
     sections["evaluate"] = EvaluateSettings(
         **_only(run.evaluate, EvaluateOptions),
         judge_function=_function(judge) if judge else None,
-        judge_is_scorer=judge is not None and "scorer" in inputs and judge == inputs["scorer"].source,
+        judge_is_scorer="scorer" in inputs and _same_function(judge, inputs["scorer"].source),
         beta=getattr(run.loss, "beta", 1.0),
     )
     return {name: section.canonical() for name, section in sections.items()}
@@ -107,6 +107,16 @@ def _only(section: Section, model: type[Section]) -> dict[str, Any]:
 
 def _function(reference: str) -> str:
     return reference.rpartition(":")[2]
+
+
+def _same_function(judge: str | None, scorer: str) -> bool:
+    """Whether both name one function, in one module or in files of equal content."""
+    if judge is None or _function(judge) != _function(scorer):
+        return False
+    places = [Path(reference.rpartition(":")[0]) for reference in (judge, scorer)]
+    if all(place.suffix == ".py" for place in places):
+        return places[0].read_bytes() == places[1].read_bytes()
+    return judge == scorer
 
 
 def _scorer(reference: str | None, folder: Path) -> str | None:

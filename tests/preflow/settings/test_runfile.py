@@ -113,3 +113,13 @@ def test_globs_are_sorted_and_unique(folder: Path) -> None:
     plan = make_plan(parse_run_file(dpo(data={"pairs": ["*.jsonl", "pairs.jsonl"]})), folder)
     names = [Path(path).name for path in plan.inputs["data_files"].source["train"]]
     assert names == ["more.jsonl", "pairs.jsonl", "prompts.jsonl"]
+
+
+@pytest.mark.parametrize(
+    ("judge", "content", "same"),
+    [("copy.py:f", "", True), ("copy.py:g", "", False), ("copy.py:f", "# other", False), ("textblob:f", "", False)],
+)
+def test_a_copy_of_the_scorer_is_still_the_scorer(folder: Path, judge: str, content: str, same: bool) -> None:
+    (folder / "copy.py").write_text(content)
+    plan = make_plan(parse_run_file(rso(evaluate={"judge": judge})), folder)
+    assert json.loads(plan.sections["evaluate"])["judge_is_scorer"] is same
