@@ -25,7 +25,7 @@ class Watcher(Protocol):
     """What a run does around its tasks."""
 
     def started(self, task: str) -> None: ...
-    def waiting(self, task: str) -> None: ...
+    def waiting(self, task: str, holder: str) -> None: ...
     def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None: ...
     def finished(
         self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
@@ -44,12 +44,12 @@ def run_pipeline(
         enable_caching=True,
     )
     component = components.load_component_from_text(json.dumps(spec))
-    with _watched(watcher, cache / "locks"):
+    with _watched(watcher, cache / "locks", pipeline_root.parent.name):
         component(**arguments)
 
 
 @contextmanager
-def _watched(watcher: Watcher, locks: Path) -> Iterator[None]:
+def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
     original = task_executor.execute_single_task
 
     def watched(*, task_name: str, task_spec: Any, components: Any, executors: Any, io_store: Any, **rest: Any) -> Any:
@@ -66,7 +66,7 @@ def _watched(watcher: Watcher, locks: Path) -> Iterator[None]:
             return original(**call)
         arguments = _plain(task_executor.OrchestratorUtils.make_task_arguments(task_spec.inputs, io_store))
         identity = hashlib.sha256(canonical_json([task_name, arguments]).encode()).hexdigest()
-        with exclusive(locks / identity[:40], lambda: watcher.waiting(task_name)):
+        with exclusive(locks / identity[:40], lambda holder: watcher.waiting(task_name, holder), name=run):
             return _execute(watcher, task_name, arguments, lambda: original(**call))
 
     task_executor.execute_single_task = watched
@@ -97,7 +97,10 @@ def _execute(watcher: Watcher, task: str, arguments: Mapping[str, str], call: Ca
         if answer[1] is Status.SUCCESS:
             state, outputs = "EXECUTED" if ran else "CACHED", _plain(answer[0])
         return answer
-    finally:  # also on Ctrl-C
+    except KeyboardInterrupt:
+        state = "STOPPED"
+        raise
+    finally:
         dispatcher.run_single_task_implementation = dispatch
         watcher.finished(task, state, started, arguments, outputs)
 

@@ -38,8 +38,8 @@ class LocalWatcher:
         self.current = task
         self.observer.started(task)
 
-    def waiting(self, task: str) -> None:
-        self.observer.message(f"{task}: another run is doing the same work; waiting to reuse it")
+    def waiting(self, task: str, holder: str) -> None:
+        self.observer.message(f"{task}: waiting for run {holder}, which does the same work; its result is reused")
 
     def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None:
         """The path of the first reused output that does not hold what its step wrote."""
