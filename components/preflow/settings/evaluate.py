@@ -15,7 +15,10 @@ class EvaluateOptions(Section):
         source="DPO section 6",
     )
     samples_per_prompt: int = setting(
-        1, "samples of policy and baseline per prompt; 0: no samples, no win rate", source="one answer per prompt", ge=0
+        1,
+        "samples of policy and baseline per prompt, each compared with each; 0: no samples, no win rate",
+        source="one answer per prompt",
+        ge=0,
     )
     max_prompts: int = setting(
         256, "held-out prompts that are sampled, the first by prompt hash", source="a standard error of 3 points", ge=1
@@ -35,7 +38,7 @@ class EvaluateOptions(Section):
     batch_size: int = setting(64, "sequences decoded or judged at once", source="memory; changes no draw", ge=1)
     micro_batch_tokens: int = setting(4096, "tokens per forward pass", source="memory", ge=1)
     dtype: DType = setting("float32", "weights and activations", source="exact on every device")
-    seed: int = setting(0, "draws are keyed by (seed, prompt_id, sample index)", source="fixed", ge=0)
+    seed: int = setting(0, "draws are keyed by (seed, what is sampled, prompt_id, sample index)", source="fixed", ge=0)
 
 
 class EvaluateSettings(EvaluateOptions):
