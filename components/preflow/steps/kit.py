@@ -7,6 +7,7 @@ Locally the environment names the run's folder (PREFLOW_RUN_DIR, PREFLOW_RUN_ID,
 import hashlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -155,6 +156,7 @@ def running(
         _redirect(step.run_folder / "steps" / f"{step.task}.log")
         if "PREFLOW_ALIVE" in os.environ:
             hold_on_to_launcher(os.environ["PREFLOW_ALIVE"])
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher too, which sends SIGTERM
     stop_on_sigterm()
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
@@ -227,5 +229,6 @@ def _describe_error(error: BaseException) -> dict[str, Any]:
         "user": isinstance(error, PreflowError),
         "message": str(error) or type(error).__name__,
         "problems": problems,
+        "total": error.total if isinstance(error, DataError) else 0,
         "traceback": traceback.format_exc(),
     }

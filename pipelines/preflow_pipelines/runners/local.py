@@ -64,7 +64,7 @@ class RunResult:
         """A step that stopped on the user's input is the user's to mend: the command then exits with 2."""
         if self.error and self.error.get("user"):
             problems = [Problem(**problem) for problem in self.error.get("problems", [])]
-            raise DataError(problems) if problems else PreflowError(self.error["message"])
+            raise DataError(problems, self.error["total"]) if problems else PreflowError(self.error["message"])
 
 
 def run_local(
@@ -136,7 +136,7 @@ def _execute(
     except KeyboardInterrupt:
         state = "CANCELLED"
         observer.message("interrupted; waiting for the step to save and leave ...")
-        watcher.wait_for_child()
+        watcher.stop_child()
         raise
     except RuntimeError as failure:
         error = watcher.error or {"type": "RuntimeError", "user": False, "message": str(failure), "problems": []}

@@ -1,6 +1,7 @@
 """What is written down about each task of a local run, and the check of outputs that are reused."""
 
 import os
+import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
@@ -79,7 +80,8 @@ class LocalWatcher:
             "error": self.error if state == "FAILED" else None,
         }
         self.folder.write(f"steps/{task}.record.json", record)
-        self.current = None
+        if state != "STOPPED":  # whoever was interrupted is still to be told
+            self.current = None
         self.observer.finished(task, state, ended - started)
 
     def _origin(self, outputs: Mapping[str, str]) -> str:
@@ -127,17 +129,20 @@ class LocalWatcher:
             over.set()
             thread.join()
 
-    def wait_for_child(self, seconds: float = 30.0) -> None:
-        """After an interrupt: let the step that runs save and leave."""
-        status = self.folder.step_json(self.current) if self.current else None
+    def stop_child(self, seconds: float = 30.0) -> None:
+        """After an interrupt: tell the step that runs to save and leave, and wait until it has."""
+        task = self.current
+        status = self.folder.step_json(task) if task else None
         deadline = time.monotonic() + seconds
-        while status and "ended" not in status and time.monotonic() < deadline:
+        told = False
+        while task and status and "ended" not in status and time.monotonic() < deadline:
             try:
-                os.kill(status["pid"], 0)
+                os.kill(status["pid"], 0 if told else signal.SIGTERM)
             except ProcessLookupError:
                 return
+            told = True
             time.sleep(0.1)
-            status = self.folder.step_json(str(self.current))
+            status = self.folder.step_json(task)
 
 
 def _with_users_names(error: dict[str, Any], staged: Mapping[str, StagedInput]) -> dict[str, Any]:
