@@ -3,13 +3,13 @@
     L = -log sigmoid(beta * h),   h = log(pi/ref)(chosen) - log(pi/ref)(rejected)
 
 Rafailov et al. 2023, arXiv 2305.18290, equation 7; with label smoothing the conservative DPO of Mitchell's note
-(2023, equation 3). The same function as RSO's sigmoid-norm, whose beta the RSO paper calls gamma.
+(2023, equation 3). The same function as RSO's sigmoid-norm, whose beta the RSO paper calls gamma, and as DNO's
+contrastive step (arXiv 2404.03715, equation 13), whose beta that paper calls eta.
 """
 
 from torch import Tensor
-from torch.nn.functional import softplus
 
-from preflow.losses.logps import margin
+from preflow.losses.logps import logistic, margin
 
 
 def dpo(
@@ -21,7 +21,7 @@ def dpo(
     beta: float = 0.1,
     label_smoothing: float = 0.0,
 ) -> Tensor:
-    """(1 - e) * softplus(-beta * h) + e * softplus(beta * h), [B] nats, with e = label_smoothing.
+    """-(1 - e) * log sigmoid(beta * h) - e * log sigmoid(-beta * h), [B] nats, with e = label_smoothing.
 
     Args:
         policy_chosen_logps, policy_rejected_logps: [B] nats, see `preflow.losses.logps`.
@@ -42,7 +42,39 @@ def dpo(
     >>> dpo(zero - 2, zero - 5, zero - 3, zero - 4, beta=0.5)
     tensor([0.3133])
     """
-    logits = beta * margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
-    if label_smoothing == 0:
-        return softplus(-logits)
-    return (1 - label_smoothing) * softplus(-logits) + label_smoothing * softplus(logits)
+    h = margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
+    return logistic(beta * h, label_smoothing)
+
+
+def robust_dpo(
+    policy_chosen_logps: Tensor,
+    policy_rejected_logps: Tensor,
+    reference_chosen_logps: Tensor,
+    reference_rejected_logps: Tensor,
+    *,
+    beta: float = 0.1,
+    label_smoothing: float = 0.1,
+) -> Tensor:
+    """(-(1 - e) * log sigmoid(beta * h) + e * log sigmoid(-beta * h)) / (1 - 2e), [B] nats, with e = label_smoothing.
+
+    In expectation over labels that flip with probability e it is DPO's loss on the true labels, so it may be negative.
+    Not the conservative loss of `dpo`, whose second term has the other sign.
+
+    Args:
+        policy_chosen_logps, policy_rejected_logps: [B] nats, see `preflow.losses.logps`.
+        reference_chosen_logps, reference_rejected_logps: [B] nats.
+        beta: > 0; 0.1 as in the paper's experiments.
+        label_smoothing: in [0, 0.5): the probability that a label is flipped; 0.1 as in the paper's experiments.
+
+    Chowdhury et al. 2024, arXiv 2403.00409 (rDPO).
+
+    >>> import torch
+    >>> zero = torch.zeros(1)
+    >>> robust_dpo(zero, zero, zero, zero)  # log 2 for every e
+    tensor([0.6931])
+    """
+    if not 0 <= label_smoothing < 0.5:
+        raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 <= label_smoothing < 0.5")
+    h = margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
+    right, wrong = logistic(beta * h), logistic(-beta * h)
+    return ((1 - label_smoothing) * right - label_smoothing * wrong) / (1 - 2 * label_smoothing)
