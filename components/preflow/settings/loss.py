@@ -1,45 +1,101 @@
-"""The loss section: a name, and exactly the keyword arguments of that loss. Steps never import this file: what they
-receive is the loss's dotted name and its arguments, so that another loss's page changes nobody's cache key."""
+"""The loss section: a name, the keyword arguments of that loss, and the weights of the terms beside it.
 
-from typing import Annotated, Any, ClassVar, Literal
+Steps never import this file: what they receive is the loss's dotted name and its arguments, so that another loss's page
+changes nobody's cache key.
+"""
+
+from typing import Annotated, Any
 
 from pydantic import Field
 
-from preflow.settings.section import Section, setting
+from preflow.settings.losses.completions import (
+    D2OLoss,
+    DROLoss,
+    GradientAscentLoss,
+    KTOLoss,
+    NPOLoss,
+    PPOSeqLoss,
+    ReinforceLoss,
+)
+from preflow.settings.losses.neighbours import (
+    AOTPairedLoss,
+    AOTUnpairedLoss,
+    APODownLoss,
+    APOZeroLoss,
+    BCOPairLoss,
+    DiscoPOPLoss,
+    EXOPairLoss,
+    NCAPairLoss,
+    RPOLoss,
+    WPOLoss,
+    XPOLoss,
+)
+from preflow.settings.losses.pairs import (
+    BetaDPOLoss,
+    DPOLoss,
+    DPOPLoss,
+    GPOLoss,
+    HingeNormLoss,
+    IPOLoss,
+    RobustDPOLoss,
+    SigmoidNormLengthLoss,
+    SigmoidNormLoss,
+    TDPOLoss,
+)
+from preflow.settings.losses.reference_free import CPOLoss, HingeLoss, ORPOLoss, SimPOLoss, SLiCLoss
+from preflow.settings.losses.rewards import (
+    DNOLoss,
+    NashMDLoss,
+    REBELLoss,
+    SPPOHardLoss,
+    SPPOLoss,
+    SPPOPairLoss,
+)
+from preflow.settings.objective import LossSection
 
-
-class DPOLoss(Section):
-    function: ClassVar[str] = "preflow.losses.dpo:dpo"
-
-    name: Literal["dpo"] = setting("dpo", "softplus(-beta * h)", source="arXiv 2305.18290, equation 7")
-    beta: float = setting(0.1, "strength of the KL penalty", source="DPO appendix B; 0.5 for TL;DR", gt=0.0)
-    label_smoothing: float = setting(
-        0.0,
-        "probability that a label is flipped (conservative DPO)",
-        source="Mitchell 2023, cDPO note, equation 3",
-        ge=0.0,
-        lt=0.5,
-    )
-
-
-class SigmoidNormLoss(Section):
-    function: ClassVar[str] = "preflow.losses.rso:sigmoid_norm"
-
-    name: Literal["sigmoid_norm"] = setting(
-        "sigmoid_norm", "softplus(-beta * h)", source="arXiv 2309.06657, section 3.1"
-    )
-    beta: float = setting(0.05, "the paper's gamma", source="RSO section 4: best of 0.005, 0.05, 0.5", gt=0.0)
-
-
-class HingeNormLoss(Section):
-    function: ClassVar[str] = "preflow.losses.rso:hinge_norm"
-
-    name: Literal["hinge_norm"] = setting("hinge_norm", "max(0, 1 - beta * h)", source="arXiv 2309.06657, section 3.1")
-    beta: float = setting(0.05, "the paper's gamma", source="RSO section 4: best of 0.005, 0.05, 0.5", gt=0.0)
-
-
-LOSSES: tuple[type[Section], ...] = (DPOLoss, SigmoidNormLoss, HingeNormLoss)
-LossSettings = Annotated[DPOLoss | SigmoidNormLoss | HingeNormLoss, Field(discriminator="name")]
+AnyLoss = (
+    DPOLoss
+    | RobustDPOLoss
+    | BetaDPOLoss
+    | SigmoidNormLoss
+    | HingeNormLoss
+    | IPOLoss
+    | GPOLoss
+    | DPOPLoss
+    | TDPOLoss
+    | SigmoidNormLengthLoss
+    | HingeLoss
+    | SLiCLoss
+    | CPOLoss
+    | SimPOLoss
+    | ORPOLoss
+    | DNOLoss
+    | SPPOLoss
+    | SPPOPairLoss
+    | SPPOHardLoss
+    | REBELLoss
+    | NashMDLoss
+    | KTOLoss
+    | DROLoss
+    | D2OLoss
+    | NPOLoss
+    | GradientAscentLoss
+    | ReinforceLoss
+    | PPOSeqLoss
+    | EXOPairLoss
+    | NCAPairLoss
+    | BCOPairLoss
+    | AOTUnpairedLoss
+    | AOTPairedLoss
+    | APOZeroLoss
+    | APODownLoss
+    | RPOLoss
+    | WPOLoss
+    | DiscoPOPLoss
+    | XPOLoss
+)
+LOSSES: tuple[type[LossSection], ...] = AnyLoss.__args__
+LossSettings = Annotated[AnyLoss, Field(discriminator="name")]
 
 
 def loss_names() -> list[str]:
@@ -47,11 +103,11 @@ def loss_names() -> list[str]:
     return [model.model_fields["name"].default for model in LOSSES]
 
 
-def loss_function(loss: Any) -> str:
+def loss_function(loss: LossSection) -> str:
     """`module:function` of a loss section."""
-    return type(loss).function
+    return loss.function
 
 
-def loss_arguments(loss: Section) -> dict[str, Any]:
+def loss_arguments(loss: LossSection) -> dict[str, Any]:
     """The keyword arguments that the loss function is called with."""
-    return loss.model_dump(mode="json", exclude={"name"})
+    return loss.arguments()
