@@ -28,7 +28,7 @@ def make_pipeline(plan: Plan, hardware: Hardware) -> Any:
 
     def pipeline(*values: Any) -> None:
         parameters = dict(zip(names, values, strict=True))
-        _workflow(plan.method)(import_inputs(list(plan.inputs), parameters))
+        _workflow(plan.method)(import_inputs(plan, parameters))
         for task in dsl.pipeline_context.Pipeline.get_default_pipeline().tasks.values():
             apply_hardware(task, hardware)
 

@@ -1,6 +1,5 @@
 """DPO: the language model is its own reward model."""
 
-from preflow.methods.objectives import offline_pairs, paired_preference
 from preflow.methods.page import Default, Method
 
 METHOD = Method(
@@ -13,9 +12,7 @@ METHOD = Method(
     workflow="pairs → reference log-probs → train → evaluate",
     data=("pairs",),
     sections=("data", "reference", "loss", "train", "evaluate"),
-    losses=("dpo", "sigmoid_norm", "hinge_norm"),
-    objective=paired_preference,
-    needs=offline_pairs,
+    losses=("dpo", "robust_dpo", "sigmoid_norm", "hinge_norm"),
     defaults={"loss": {"name": Default("dpo", "equation 7")}},
     starter={
         "data": {"pairs": "pairs.jsonl", "heldout_fraction": 0.1},

@@ -1,13 +1,8 @@
 """What a page of the catalogue holds. A method is named once, on its page; what it needs is data."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
-
-from preflow.settings.section import Section
-from preflow.settings.train import Term
-
-ReferenceOutputs = Literal["none", "sums", "per_token", "distribution"]
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -19,23 +14,13 @@ class Default:
 
 
 @dataclass(frozen=True)
-class Needs:
-    """What a method needs of the engine and of the workflow, as a function of its settings."""
-
-    streams: Mapping[str, tuple[str, ...]]
-    reference_outputs: ReferenceOutputs = "sums"
-    coupled: bool = False
-    on_policy: bool = False
-    rounds: int = 1
-
-
-@dataclass(frozen=True)
 class Method:
     """A page of the catalogue.
 
-    `sections` are the run-file sections that the workflow uses, in the order of its steps; any other one is refused.
-    `data` are the kinds of rows it starts from. `losses` are the losses that fit its data, the default first.
-    `objective` turns the loss section into the terms that `train_preference` receives.
+    `sections` are the run-file sections that the workflow always has, in the order of its steps, `optional` those that it
+    has when the run file names them; any other one is refused. `data` are the kinds of rows it starts from, `losses` the
+    losses that fit them, the default first. `reference` says in words what the policy is held against, `on_policy`
+    whether the policy's own samples are trained on.
     """
 
     name: str
@@ -48,8 +33,9 @@ class Method:
     data: tuple[str, ...]
     sections: tuple[str, ...]
     losses: tuple[str, ...]
-    objective: Callable[[Section], tuple[Term, ...]]
-    needs: Callable[[Section], Needs]
+    reference: str = "the start model"
+    on_policy: bool = False
+    optional: tuple[str, ...] = ()
     defaults: Mapping[str, Mapping[str, Default]] = field(default_factory=dict)
     starter: Mapping[str, Any] = field(default_factory=dict)
 

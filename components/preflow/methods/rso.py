@@ -1,6 +1,5 @@
 """RSO: pairs drawn from the policy that the reward would want, by statistical rejection sampling."""
 
-from preflow.methods.objectives import offline_pairs, paired_preference
 from preflow.methods.page import Default, Method
 
 METHOD = Method(
@@ -14,8 +13,7 @@ METHOD = Method(
     data=("prompts",),
     sections=("data", "generate", "score", "rejection", "pairs", "reference", "loss", "train", "evaluate"),
     losses=("sigmoid_norm", "hinge_norm", "dpo"),
-    objective=paired_preference,
-    needs=offline_pairs,
+    on_policy=True,
     defaults={
         "loss": {"name": Default("sigmoid_norm", "table 1")},
         "train": {

@@ -36,6 +36,7 @@ class PackedBatch:
     None where every row is one sequence and plain causal attention does the same.
     rows, columns: [N] where the hidden state stands that predicts each completion token; targets: [N] the token;
     sequences: [N] which of the S sequences it belongs to; indices: the caller's number of each of the S sequences.
+    prompt_lengths: [R] tokens of each row's prompt; sequence_rows, sequence_ends: [S] where each sequence's last token is.
     """
 
     input_ids: Tensor
@@ -45,6 +46,9 @@ class PackedBatch:
     columns: Tensor
     targets: Tensor
     sequences: Tensor
+    prompt_lengths: Tensor
+    sequence_rows: Tensor
+    sequence_ends: Tensor
     indices: tuple[int, ...]
 
     def to(self, place: torch.device) -> "PackedBatch":
@@ -60,6 +64,7 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
     segments = np.full((len(groups), width), -1, dtype=np.int32)
     rows, columns, targets, sequences = [], [], [], []
     indices: list[int] = []
+    ends: list[tuple[int, int]] = []
     for row, group in enumerate(groups):
         length = len(group.prompt)
         assert length > 0, "a prompt without tokens"
@@ -74,6 +79,7 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
             targets.append(np.asarray(completion, dtype=np.int64))
             sequences.append(np.full(len(completion), len(indices)))
             indices.append(group.indices[number - 1])
+            ends.append((row, end - 1))
             start = end
     shared = any(len(group.completions) > 1 for group in groups)
     at_row, at_column, target, sequence = (
@@ -88,6 +94,9 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
         at_column,
         target,
         sequence,
+        torch.tensor([len(group.prompt) for group in groups]),
+        torch.tensor([row for row, _ in ends]),
+        torch.tensor([column for _, column in ends]),
         tuple(indices),
     )
 

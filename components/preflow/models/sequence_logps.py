@@ -70,16 +70,19 @@ def _slices(length: int, chunk: int) -> list[slice]:
 
 
 class SequenceLogps(nn.Module):
-    """`forward(batch)` gives [S] nats: the log-prob of every sequence of a packed batch, in the batch's own order."""
+    """`forward(batch)` gives [Q, S]: the `quantities` of every sequence of a packed batch, in the batch's own order.
+
+    Here one quantity, the log-prob in nats; modules that measure more (divergences, values) add rows.
+    """
+
+    quantities: tuple[str, ...] = ("logps",)
 
     def __init__(self, model: PreTrainedModel):
         super().__init__()
         self.model = model
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        per_token = self.token_logps(batch)
-        sums = torch.zeros(len(batch.indices), dtype=per_token.dtype, device=per_token.device)
-        return sums.index_add(0, batch.sequences, per_token)
+        return sums_of_sequences(self.token_logps(batch)[None], batch)
 
     def token_logps(self, batch: PackedBatch) -> Tensor:
         """[N] nats: the log-prob of every completion token, sequence after sequence."""
@@ -90,14 +93,23 @@ class SequenceLogps(nn.Module):
 
     def hidden_states(self, batch: PackedBatch) -> Tensor:
         """[N, H]: the last hidden state that predicts each completion token, sequence after sequence."""
+        return self._run(batch)[batch.rows, batch.columns]
+
+    def last_hidden_states(self, batch: PackedBatch) -> Tensor:
+        """[S, H]: the last hidden state of every sequence, at its last completion token."""
+        return self._run(batch)[batch.sequence_rows, batch.sequence_ends]
+
+    def _run(self, batch: PackedBatch) -> Tensor:
+        """[R, W, H]: the decoder's last hidden states of a packed batch."""
         mask = batch.mask
         if mask is not None and self.model.config._attn_implementation == "eager":
             least = torch.finfo(self.model.dtype).min
             mask = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device).masked_fill(~mask, least)
-        output = _decoder(self.model)(
+        output = decoder_of(self.model)(
             input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
         )
-        return output.last_hidden_state[batch.rows, batch.columns]
+        hidden: Tensor = output.last_hidden_state
+        return hidden
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, V] from hidden states [n, H], in float32 or better."""
@@ -105,7 +117,13 @@ class SequenceLogps(nn.Module):
         return _logits(hidden, head.weight, getattr(head, "bias", None))
 
 
-def _decoder(model: Any) -> nn.Module:
+def sums_of_sequences(per_token: Tensor, batch: PackedBatch) -> Tensor:
+    """[Q, S] from numbers per completion token [Q, N]."""
+    sums = torch.zeros(len(per_token), len(batch.indices), dtype=per_token.dtype, device=per_token.device)
+    return sums.index_add(1, batch.sequences, per_token)
+
+
+def decoder_of(model: Any) -> nn.Module:
     """The model without its head; a peft wrapper is looked through (its layers sit inside the base model)."""
     inner = model.get_base_model() if hasattr(model, "get_base_model") else model
     return inner.get_decoder() if hasattr(inner, "get_decoder") else inner.base_model
@@ -117,7 +135,7 @@ def check_model(model: PreTrainedModel) -> None:
     with its hidden states than attend and project (soft-capped logits, state-space layers, attention of its own)."""
     size = model.get_output_embeddings().weight.shape[0]
     prompt, first, second = [1 % size, 2 % size, 3 % size], [4 % size, 5 % size, 6 % size], [7 % size, 2 % size]
-    found = SequenceLogps(model)(pack([PromptGroup(prompt, (first, second), (0, 1))]).to(model.device))
+    found = SequenceLogps(model)(pack([PromptGroup(prompt, (first, second), (0, 1))]).to(model.device))[0]
     for completion, logp in zip((first, second), found, strict=True):
         ids = torch.tensor([prompt + completion], device=model.device)
         own = model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)[0, len(prompt) - 1 : -1]

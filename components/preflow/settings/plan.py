@@ -7,14 +7,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflow.errors import SettingsError
-from preflow.methods.catalogue import find_method
-from preflow.settings.data import ImportOptions, ImportSettings
-from preflow.settings.evaluate import EvaluateOptions, EvaluateSettings
-from preflow.settings.runfile import RunFile
-from preflow.settings.score import ScoreOptions, ScoreSettings
-from preflow.settings.section import Section
-from preflow.settings.train import TrainSettings
+from preflow.settings.more_data import MoreData
+from preflow.settings.runfile import MORE_DATA, RunFile
+from preflow.settings.sections import make_sections
 
+TRAINED_REWARD_MODEL = "reward_model"
+"""As a scorer: the reward model that the workflow trains."""
 InputKind = Literal["model", "tokenizer", "files", "scorer"]
 
 
@@ -48,7 +46,7 @@ class Plan:
 def make_plan(run_file: RunFile, folder: Path) -> Plan:
     """The plan of a run file whose relative paths start at `folder`. Raises SettingsError for files that are not there."""
     inputs = _inputs(run_file, folder)
-    return Plan(run_file.method, run_file, _sections(run_file, inputs), inputs)
+    return Plan(run_file.method, run_file, make_sections(run_file, inputs), inputs)
 
 
 def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
@@ -71,52 +69,16 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         inputs["evaluation_files"] = InputSpec(
             "evaluation_files", "files", {"train": [], "heldout": _expand(own, folder)}
         )
-    if run.score:
+    for name in MORE_DATA:
+        section = getattr(run, name)
+        more = section if isinstance(section, MoreData) else getattr(section, "data", None)
+        if more is not None:
+            inputs[f"{name}_files"] = InputSpec(
+                f"{name}_files", "files", {"train": _expand(more.files, folder), "heldout": []}
+            )
+    if run.score and run.score.scorer != TRAINED_REWARD_MODEL:
         inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(run.score.scorer, folder))
     return inputs
-
-
-def _sections(run: RunFile, inputs: Mapping[str, InputSpec]) -> dict[str, str]:
-    method = find_method(run.method)
-    reading = _only(run.data, ImportOptions)
-    if "evaluation_files" in inputs:
-        reading["heldout_fraction"] = 0.0  # what is measured on comes from elsewhere, so everything is trained on
-    sections: dict[str, Section] = {"data": ImportSettings(**reading, kind=run.data.kind)}
-    if "evaluation_files" in inputs:
-        own_kind = "pairs" if run.evaluate.pairs else "prompts"
-        sections["evaluation_data"] = ImportSettings(**reading | {"split_column": None}, kind=own_kind)
-    for name in ("generate", "rejection", "pairs", "reference"):
-        if getattr(run, name) is not None:
-            sections[name] = getattr(run, name)
-    if run.score:
-        sections["score"] = ScoreSettings(**_only(run.score, ScoreOptions), function=_function(run.score.scorer))
-    sections["train"] = TrainSettings(**run.train.model_dump(), objective=method.objective(run.loss))
-    judge = inputs["judge"].source
-    sections["evaluate"] = EvaluateSettings(
-        **_only(run.evaluate, EvaluateOptions),
-        judge_function=_function(judge) if judge else None,
-        judge_is_scorer="scorer" in inputs and _same_function(judge, inputs["scorer"].source),
-        beta=getattr(run.loss, "beta", 1.0),
-    )
-    return {name: section.canonical() for name, section in sections.items()}
-
-
-def _only(section: Section, model: type[Section]) -> dict[str, Any]:
-    return {name: getattr(section, name) for name in model.model_fields}
-
-
-def _function(reference: str) -> str:
-    return reference.rpartition(":")[2]
-
-
-def _same_function(judge: str | None, scorer: str) -> bool:
-    """Whether both name one function, in one module or in files of equal content."""
-    if judge is None or _function(judge) != _function(scorer):
-        return False
-    places = [Path(reference.rpartition(":")[0]) for reference in (judge, scorer)]
-    if all(place.suffix == ".py" for place in places):
-        return places[0].read_bytes() == places[1].read_bytes()
-    return judge == scorer
 
 
 def _scorer(reference: str | None, folder: Path) -> str | None:

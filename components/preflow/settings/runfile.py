@@ -4,25 +4,35 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from preflow.errors import SettingsError
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
+from preflow.settings.convert import ConvertOptions
 from preflow.settings.data import ImportOptions
+from preflow.settings.effects import refuse_without_effect
 from preflow.settings.evaluate import EvaluateOptions
-from preflow.settings.generate import DType, GenerateSettings
+from preflow.settings.generate import DType, GenerateOptions
+from preflow.settings.judge import JudgeSection
 from preflow.settings.loss import LossSettings, loss_names
+from preflow.settings.more_data import Files, MoreData
 from preflow.settings.pairs import PairsSettings
 from preflow.settings.reference import ReferenceSettings
 from preflow.settings.rejection import RejectionSettings
+from preflow.settings.reward_model import RewardModelSection
+from preflow.settings.rl import RLSettings
+from preflow.settings.rounds import RoundsSettings
 from preflow.settings.score import ScoreOptions
 from preflow.settings.section import Section, explain, setting
+from preflow.settings.stages import StagesSettings
 from preflow.settings.text import TextSettings
 from preflow.settings.tracking import TrackingSettings
 from preflow.settings.train import TrainOptions
 
-Files = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+KINDS = ("prompts", "pairs", "sft", "labelled", "scored", "negatives", "forget")
+MORE_DATA = {"sft": "sft", "reward_model": "pairs", "targets": "sft", "teacher": "sft", "retain": "sft"}
+"""Sections that bring rows beside the data, and what a row of theirs is."""
 
 
 class DataSection(ImportOptions):
@@ -31,20 +41,24 @@ class DataSection(ImportOptions):
     prompts: Files | None = setting(None, "files with prompts", source="rso and every method that samples")
     pairs: Files | None = setting(None, "files with pairs", source="dpo and its family")
     sft: Files | None = setting(None, "files with demonstrations", source="supervised fine-tuning")
+    labelled: Files | None = setting(None, "files with completions and a label, good or bad", source="kto")
+    scored: Files | None = setting(None, "files with completions and a score", source="dro")
+    negatives: Files | None = setting(None, "files with completions to avoid", source="d2o")
+    forget: Files | None = setting(None, "files with completions to forget", source="npo")
     heldout: Files | None = setting(
         None, "files of the same kind that are held out", source="none: split by prompt hash"
     )
 
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
-        named = [kind for kind in ("prompts", "pairs", "sft") if getattr(self, kind)]
+        named = [kind for kind in KINDS if getattr(self, kind)]
         if len(named) != 1:
-            raise ValueError(f"name exactly one of prompts, pairs, sft (found {', '.join(named) or 'none'})")
+            raise ValueError(f"name exactly one of {', '.join(KINDS)} (found {', '.join(named) or 'none'})")
         return self
 
     @property
     def kind(self) -> str:
-        return next(kind for kind in ("prompts", "pairs", "sft") if getattr(self, kind))
+        return next(kind for kind in KINDS if getattr(self, kind))
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -54,9 +68,15 @@ class DataSection(ImportOptions):
 class ScoreSection(ScoreOptions):
     scorer: str = setting(
         ...,
-        "FILE.py:FUNCTION or MODULE:FUNCTION; the function takes prompts and completions, returns scores",
+        "FILE.py:FUNCTION or MODULE:FUNCTION (the function takes prompts and completions, returns scores), or reward_model",
         source="yours",
     )
+
+
+class SftSection(TrainOptions):
+    """Supervised fine-tuning before the method's own training."""
+
+    data: MoreData = setting(..., "demonstrations", source="yours")
 
 
 class EvaluateSection(EvaluateOptions):
@@ -82,13 +102,23 @@ class RunFile(Section):
     model: str = setting(..., "folder, hub id[@revision] or s3:// URI", source="yours")
     data: DataSection = setting(..., "rows to train on", source="yours")
     text: TextSettings = setting(TextSettings(), "how messages become tokens", source="defaults")
-    generate: GenerateSettings | None = setting(None, "how candidates are sampled", source="defaults")
+    sft: SftSection | None = setting(None, "supervised fine-tuning first", source="none")
+    reward_model: RewardModelSection | None = setting(None, "a reward model trained on human pairs", source="none")
+    targets: MoreData | None = setting(None, "texts that the policy keeps likely", source="none")
+    teacher: MoreData | None = setting(None, "a teacher's answers as further candidates", source="none")
+    retain: MoreData | None = setting(None, "rows to keep while others are forgotten", source="none")
+    rounds: RoundsSettings | None = setting(None, "sample and train several times", source="defaults")
+    stages: StagesSettings | None = setting(None, "train on the data part by part", source="defaults")
+    generate: GenerateOptions | None = setting(None, "how candidates are sampled", source="defaults")
     score: ScoreSection | None = setting(None, "how candidates are scored", source="defaults")
+    judge: JudgeSection | None = setting(None, "how candidates are compared", source="defaults")
     rejection: RejectionSettings | None = setting(None, "which candidates are kept", source="defaults")
     pairs: PairsSettings | None = setting(None, "how candidates become pairs", source="defaults")
+    convert: ConvertOptions | None = setting(None, "how rows become rows of another kind", source="defaults")
     reference: ReferenceSettings | None = setting(None, "how reference log-probs are computed", source="defaults")
-    loss: Annotated[LossSettings, Field(description="the loss and its arguments")]
+    loss: Annotated[LossSettings | None, Field(description="the loss and its arguments")] = None
     train: TrainOptions = setting(TrainOptions(), "optimizer and batches", source="defaults")
+    rl: RLSettings | None = setting(None, "on-policy reinforcement learning", source="defaults")
     evaluate: EvaluateSection = setting(EvaluateSection(), "what is measured on held-out data", source="defaults")
     tracking: TrackingSettings = setting(TrackingSettings(), "where runs are recorded", source="defaults")
     hardware: str = setting("cpu", "`cpu`, or a hardware profile (a YAML file)", source="a laptop")
@@ -99,7 +129,7 @@ class RunFile(Section):
 
 
 ALWAYS = frozenset({"method", "model", "text", "tracking", "hardware", "seed", "dtype"})
-REQUIRED_IN_SECTION = {"score": "scorer: FILE.py:FUNCTION"}
+REQUIRED_IN_SECTION = {"score": "scorer: FILE.py:FUNCTION", "retain": "files: retain.jsonl"}
 
 
 def load_run_file(path: Path, overrides: tuple[str, ...] = ()) -> RunFile:
@@ -123,7 +153,7 @@ def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), whe
         run_file = RunFile.model_validate(filled)
     except ValidationError as error:
         raise SettingsError(explain(error, RunFile, where)) from None
-    _refuse_without_effect(run_file, content, where)
+    refuse_without_effect(run_file, content, where)
     return run_file
 
 
@@ -175,9 +205,9 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 def _refuse_unused_sections(content: dict[str, Any], method: Method, where: str) -> None:
     known = set(RunFile.model_fields)
-    unused = [name for name in content if name in known - ALWAYS - set(method.sections)]
+    unused = [name for name in content if name in known - ALWAYS - {*method.sections, *method.optional}]
     if unused:
-        uses = ", ".join(method.sections)
+        uses = ", ".join((*method.sections, *method.optional))
         raise SettingsError(
             f"{where}: {unused[0]!r} has no effect for {method.name}, which uses {uses}. Remove the section."
         )
@@ -186,7 +216,7 @@ def _refuse_unused_sections(content: dict[str, Any], method: Method, where: str)
 def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
     data, loss = content.get("data"), content.get("loss")
     if isinstance(data, dict):
-        kinds = [kind for kind in ("prompts", "pairs", "sft") if data.get(kind)]
+        kinds = [kind for kind in KINDS if data.get(kind)]
         if len(kinds) == 1 and kinds[0] not in method.data:
             raise SettingsError(
                 f"{where}: data.{kinds[0]} given, but {method.name} starts from {' or '.join(method.data)}."
@@ -200,7 +230,7 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
 
 def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, Any]:
     filled = dict(content, method=method.name)
-    for section in method.sections:
+    for section in (*method.sections, *(name for name in method.optional if name in content)):
         given = filled.get(section)
         if given is None and section in REQUIRED_IN_SECTION:
             raise SettingsError(
@@ -220,28 +250,3 @@ def _fields_of(section: str) -> set[str]:
     annotation = RunFile.model_fields[section].annotation
     models = [annotation, *getattr(annotation, "__args__", ())]
     return {name for model in models for name in getattr(model, "model_fields", {})}
-
-
-def _refuse_without_effect(run_file: RunFile, content: dict[str, Any], where: str) -> None:
-    for section, key, reason in _without_effect(run_file):
-        given = content.get(section)
-        if isinstance(given, dict) and given.get(key) is not None:
-            raise SettingsError(f"{where}: {section}.{key} has no effect: {reason}. Remove it.")
-
-
-def _without_effect(run: RunFile) -> list[tuple[str, str, str]]:
-    """Settings that change nothing as the others stand, with the reason."""
-    found = []
-    if run.data.split_column or run.data.heldout:
-        found.append(("data", "heldout_fraction", "the split comes from the split column or the held-out files"))
-    if run.data.heldout or run.evaluate.pairs or run.evaluate.prompts:
-        found.append(("data", "split_column", "held-out rows come from files of their own"))
-    if run.evaluate.pairs or run.evaluate.prompts:
-        found += [("data", key, "evaluation has files of its own") for key in ("heldout", "heldout_fraction")]
-    if run.rejection and run.rejection.rule == "best_of_n":
-        found += [("rejection", key, "best_of_n draws nothing") for key in ("temperature", "seed")]
-    if run.pairs and run.pairs.rule == "best_worst":
-        found.append(("pairs", "seed", "best_worst draws nothing"))
-    if run.evaluate.samples_per_prompt == 0:
-        found += [("evaluate", key, "samples_per_prompt is 0") for key in ("judge", "baseline", "temperature", "top_k")]
-    return found

@@ -13,10 +13,12 @@ Reduction = Literal["example_mean", "token_mean", "kept_mean"]
 
 
 class Term(Section):
-    """coefficient * reduction(loss(log-probs of `roles` in `stream`))."""
+    """coefficient * reduction(loss(numbers of the sequences in `roles` of `stream`))."""
 
-    stream: str = setting("pairs", "which data stream the examples come from", source="one stream")
-    roles: tuple[str, ...] = setting(("chosen", "rejected"), "roles whose log-probs the loss takes", source="pairs")
+    stream: Literal["data", "companion"] = setting("data", "where the examples come from", source="one stream")
+    roles: dict[str, str] = setting(
+        {"chosen": "chosen", "rejected": "rejected"}, "role in the loss's signature -> role in the data", source="pairs"
+    )
     loss: str = setting("preflow.losses.dpo:dpo", "module:function", source="DPO")
     arguments: dict[str, Any] = setting({}, "keyword arguments of the loss", source="the loss's own defaults")
     reduction: Reduction = setting("example_mean", "over the whole optimizer batch", source="every pairwise paper")
@@ -68,5 +70,14 @@ class TrainSettings(TrainOptions):
     """What the step `train_preference` receives."""
 
     objective: tuple[Term, ...] = setting(
-        (Term(),), "the terms of the objective, summed", source="the method's page and the loss section"
+        (Term(),), "the terms of the objective, summed", source="the loss section"
+    )
+    beta_equivalent: float = setting(
+        0.1, "the loss's strength in units of DPO's beta, so that sweeps compare like with like", source="the loss", gt=0.0
+    )
+    standardise_scores: bool = setting(
+        False, "shift and scale the data's scores to mean 0 and deviation 1", source="DRO section 4"
+    )
+    value_learning_rate: float = setting(
+        1e-4, "of the value network, where the loss takes one", source="DRO section 4: as the policy's", gt=0.0
     )

@@ -8,17 +8,20 @@ gives g = dL/dlogp per sequence, and the micro-batches back-propagate sum(g * lo
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 import torch.distributed
 from torch import Tensor, nn
 
+from preflow.artifacts.draws import uniforms
 from preflow.errors import PreflowError
 from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
-from preflow.training.objectives import BoundTerm, Examples, normaliser, term_sum
+from preflow.training.objectives import Batchwise, BoundTerm, Examples, evaluate_term, normaliser
 from preflow.training.streams import Stream
+
+Values = dict[int, tuple[float, ...]]
 
 
 @dataclass(frozen=True)
@@ -33,10 +36,11 @@ class OptimizerBatch:
 
 @dataclass(frozen=True)
 class StepResult:
-    """The objective's value and, per stream, policy log-probs by sequence number (of all processes)."""
+    """The objective's value, its coupled terms' metrics and, per stream, each sequence's quantities (of all processes)."""
 
     loss: float
-    logps: dict[str, dict[int, float]]
+    values: dict[str, Values]
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,14 @@ class NotFinite(PreflowError):
 
 
 NoSync = Callable[[], AbstractContextManager[None]]
+Part = Callable[[MicroBatch, Tensor, PackedBatch], Tensor]
 
 
 class GradientEngine:
     """Accumulates d objective / d parameters into `.grad`.
 
-    `module(batch)` gives [S] log-probs and may be wrapped for data parallelism; `no_sync` keeps such a wrapper from
-    communicating before the last micro-batch.
+    `module(batch)` gives the `quantities` [Q, S] and may be wrapped for data parallelism; `no_sync` keeps such a wrapper
+    from communicating before the last micro-batch. `state` is that of the coupled losses, by loss.
     """
 
     def __init__(
@@ -69,97 +74,151 @@ class GradientEngine:
         *,
         micro_batch_tokens: int,
         device: torch.device,
+        quantities: tuple[str, ...] = ("logps",),
+        seed: int = 0,
         no_sync: NoSync = nullcontext,
         before_micro_batch: Callable[[], None] = lambda: None,
     ):
-        self.module, self.streams, self.terms = module, streams, terms
+        self.module, self.streams, self.terms, self.quantities = module, streams, terms, quantities
         self.micro_batch_tokens, self.device, self.no_sync = micro_batch_tokens, device, no_sync
-        self.before_micro_batch = before_micro_batch
+        self.before_micro_batch, self.seed = before_micro_batch, seed
         self.coupled = any(bound.term.coupled for bound in terms)
+        self.state: dict[str, dict[str, float]] = {}
         distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
         self.rank = torch.distributed.get_rank() if distributed else 0
         self.world = torch.distributed.get_world_size() if distributed else 1
 
-    def accumulate(self, batch: OptimizerBatch) -> StepResult:
-        """Back-propagate the objective over `batch`. Raises NotFinite naming the examples."""
-        micros = [micro for name in batch.examples for micro in self._cut(name, batch.examples[name])]
-        return self._coupled(batch, micros) if self.coupled else self._separable(batch, micros)
+    def accumulate(self, batch: OptimizerBatch, step: int = 0) -> StepResult:
+        """Back-propagate the objective over `batch`; `step` keys the draws of losses that draw. Raises NotFinite."""
+        if self.coupled:
+            return self._coupled(batch, step)
+        return self._separable(batch)
 
-    def _cut(self, name: str, numbers: np.ndarray) -> list[MicroBatch]:
-        """Micro-batches of prompt groups. Examples that share a prompt share its row, so an example is never cut."""
+    def _micros(self, wanted: Mapping[str, np.ndarray]) -> list[MicroBatch]:
+        return [micro for name, sequences in wanted.items() for micro in self._cut(name, sequences)]
+
+    def _sequences(self, batch: OptimizerBatch) -> dict[str, np.ndarray]:
+        """The sequences of the batch's examples that any loss asks for, per stream."""
+        found = {}
+        for name, numbers in batch.examples.items():
+            used = {role for bound in self.terms if bound.term.stream == name for role in bound.term.roles.values()}
+            roles = [self.streams[name].roles[role][numbers].ravel() for role in sorted(used)]
+            found[name] = np.unique(np.concatenate(roles))
+        return found
+
+    def _cut(self, name: str, sequences: np.ndarray) -> list[MicroBatch]:
+        """Micro-batches of prompt groups. Examples that share a prompt share its row, so a separable example is never cut;
+        a coupled objective knows the slope of every sequence, so there a row may hold any part of a group."""
         store = self.streams[name].store
-        wanted = np.unique(np.concatenate([roles[numbers] for roles in self.streams[name].roles.values()]))
         by_prompt: dict[int, list[int]] = {}
-        for sequence in wanted:
+        for sequence in sequences:
             by_prompt.setdefault(store.prompt_of[sequence], []).append(int(sequence))
         groups = [
-            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in sequences), tuple(sequences))
-            for prompt, sequences in by_prompt.items()
+            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in part), tuple(part))
+            for prompt, each in by_prompt.items()
+            for part in (self._parts(name, prompt, each) if self.coupled else [each])
         ]
         return [MicroBatch(name, cut) for cut in cut_by_tokens(groups, self.micro_batch_tokens)]
 
-    def _separable(self, batch: OptimizerBatch, micros: Sequence[MicroBatch]) -> StepResult:
+    def _parts(self, name: str, prompt: int, sequences: list[int]) -> list[list[int]]:
+        """A prompt's sequences in parts that fit the budget together with the prompt: memory does not grow with their number."""
+        store = self.streams[name].store
+        room, used = self.micro_batch_tokens - store.prompts.length(prompt), 0
+        parts: list[list[int]] = []
+        for sequence in sequences:
+            length = store.completions.length(sequence)
+            if parts and used + length <= room:
+                parts[-1].append(sequence)
+                used += length
+            else:
+                parts.append([sequence])
+                used = length
+        return parts
+
+    def _separable(self, batch: OptimizerBatch) -> StepResult:
         totals = {
             id(bound): normaliser(bound.term, self.streams[bound.term.stream], batch.examples[bound.term.stream])
             for bound in self.terms
         }
         loss = torch.zeros((), dtype=torch.float64, device=self.device)
-        found: dict[str, dict[int, float]] = {name: {} for name in batch.examples}
+        found: dict[str, Values] = {name: {} for name in batch.examples}
 
-        def part(micro: MicroBatch, logps: Tensor, packed: PackedBatch) -> Tensor:
+        def part(micro: MicroBatch, values: Tensor, packed: PackedBatch) -> Tensor:
             examples = self._examples_in(batch, micro.stream, packed.indices)
-            value = logps.sum() * 0
+            value = values.sum() * 0
             for bound in self.terms:
                 if bound.term.stream == micro.stream and len(examples.numbers):
-                    weighted, losses = term_sum(bound, examples, logps)
-                    self._refuse_not_finite(losses, examples)
-                    value = value + bound.term.coefficient * weighted / totals[id(bound)]
-            found[micro.stream].update(zip(packed.indices, logps.detach().tolist(), strict=True))
+                    term = evaluate_term(bound, examples, values)
+                    self._refuse_not_finite(term.losses, examples)
+                    value = value + bound.term.coefficient * term.total / totals[id(bound)]
+            found[micro.stream].update(by_sequence(packed, values))
             loss.add_(value.detach())
             return value
 
-        self._backward(micros, part)
+        self._backward(self._micros(self._sequences(batch)), part)
         return StepResult(*self._gathered(loss, found))
 
-    def _coupled(self, batch: OptimizerBatch, micros: Sequence[MicroBatch]) -> StepResult:
-        found: dict[str, dict[int, float]] = {name: {} for name in batch.examples}
+    def _coupled(self, batch: OptimizerBatch, step: int) -> StepResult:
+        wanted = self._sequences(batch)
+        found = self._measure(batch, self._micros(wanted))
+        leaves = {
+            name: torch.tensor(list(values.values()), dtype=torch.float64).T.clone().requires_grad_()
+            for name, values in found.items()
+        }
+        total, metrics = self._objective(batch, found, leaves, step)
+        slopes = self._slopes(total, found, leaves)
+        steep = {name: _where(sequences, slopes[name]) for name, sequences in wanted.items()}
+        if not any(len(each) for each in steep.values()):
+            steep = wanted  # nothing to learn: a pass with zero weights, so that the optimizer steps as always
+
+        def part(micro: MicroBatch, values: Tensor, packed: PackedBatch) -> Tensor:
+            slope = torch.tensor([slopes[micro.stream][each] for each in packed.indices], dtype=torch.float64)
+            return (slope.T.to(values) * values).sum()
+
+        self._backward(self._micros(steep), part)
+        return StepResult(total.item(), found, metrics)
+
+    def _measure(self, batch: OptimizerBatch, micros: Sequence[MicroBatch]) -> dict[str, Values]:
+        """The quantities of every sequence, without gradients, on every process."""
+        found: dict[str, Values] = {name: {} for name in batch.examples}
         with torch.no_grad():
             for micro in self._mine(micros):
                 packed = pack(micro.groups).to(self.device)
-                found[micro.stream].update(zip(packed.indices, self.module(packed).double().tolist(), strict=True))
-        _, found = self._gathered(torch.zeros((), dtype=torch.float64), found)
-        slopes: dict[str, dict[int, float]] = {}
-        total = torch.zeros((), dtype=torch.float64)
-        leaves = {
-            name: torch.tensor(list(logps.values()), dtype=torch.float64, requires_grad=True)
-            for name, logps in found.items()
-        }
+                found[micro.stream].update(by_sequence(packed, self.module(packed)))
+        return self._gathered(torch.zeros((), dtype=torch.float64), found)[1]
+
+    def _objective(
+        self, batch: OptimizerBatch, found: Mapping[str, Values], leaves: Mapping[str, Tensor], step: int
+    ) -> tuple[Tensor, dict[str, float]]:
+        """The objective of the whole batch as a function of the leaves; the coupled losses' state moves on."""
+        total, metrics = torch.zeros((), dtype=torch.float64), {}
         for bound in self.terms:
-            name = bound.term.stream
+            name, numbers = bound.term.stream, batch.examples[bound.term.stream]
             local = {sequence: place for place, sequence in enumerate(found[name])}
-            examples = Examples(self.streams[name], batch.examples[name], local)
-            weighted, losses = term_sum(bound, examples, leaves[name])
-            self._refuse_not_finite(losses, examples)
-            total = total + bound.term.coefficient * weighted / normaliser(
-                bound.term, self.streams[name], batch.examples[name]
-            )
+            examples = Examples(self.streams[name], numbers, local, self.quantities)
+            draws = uniforms(len(numbers), "loss", self.seed, step)
+            term = evaluate_term(bound, examples, leaves[name], Batchwise(self.state.get(bound.term.loss, {}), draws))
+            self._refuse_not_finite(term.losses, examples)
+            if term.state:
+                self.state[bound.term.loss] = dict(term.state)
+            metrics |= term.metrics
+            kept = bound.term.reduction == "kept_mean"
+            divisor = term.kept if kept else normaliser(bound.term, self.streams[name], numbers)
+            total = total + bound.term.coefficient * term.total / divisor
+        return total, metrics
+
+    def _slopes(
+        self, total: Tensor, found: Mapping[str, Values], leaves: Mapping[str, Tensor]
+    ) -> dict[str, dict[int, list[float]]]:
+        """d objective / d quantity of every sequence."""
         gradients = torch.autograd.grad(total, list(leaves.values()), allow_unused=True)
-        for (name, logps), gradient in zip(found.items(), gradients, strict=True):
-            values = torch.zeros(len(logps)) if gradient is None else gradient
-            slopes[name] = dict(zip(logps, values.tolist(), strict=True))
+        slopes = {}
+        for (name, values), gradient in zip(found.items(), gradients, strict=True):
+            each = torch.zeros_like(leaves[name]) if gradient is None else gradient
+            slopes[name] = dict(zip(values, each.T.tolist(), strict=True))
+        return slopes
 
-        def part(micro: MicroBatch, logps: Tensor, packed: PackedBatch) -> Tensor:
-            slope = torch.tensor(
-                [slopes[micro.stream][each] for each in packed.indices], dtype=logps.dtype, device=logps.device
-            )
-            return (slope * logps).sum()
-
-        self._backward(micros, part)
-        return StepResult(total.item(), found)
-
-    def _backward(
-        self, micros: Sequence[MicroBatch], part: Callable[[MicroBatch, Tensor, PackedBatch], Tensor]
-    ) -> None:
+    def _backward(self, micros: Sequence[MicroBatch], part: Part) -> None:
         """Every process takes every world-th micro-batch; one that runs out repeats its last with weight zero."""
         mine, rounds = self._mine(micros), -(-len(micros) // self.world)
         for turn in range(rounds):
@@ -167,8 +226,8 @@ class GradientEngine:
             micro = mine[turn] if turn < len(mine) else micros[0]
             packed = pack(micro.groups).to(self.device)
             with self.no_sync() if turn < rounds - 1 else nullcontext():
-                logps = self.module(packed)
-                value = part(micro, logps, packed) if turn < len(mine) else logps.sum() * 0
+                values = self.module(packed)
+                value = part(micro, values, packed) if turn < len(mine) else values.sum() * 0
                 (value * self.world).backward()  # data-parallel wrappers average over processes; the objective is a sum
 
     def _mine(self, micros: Sequence[MicroBatch]) -> list[MicroBatch]:
@@ -178,9 +237,10 @@ class GradientEngine:
         """The batch's examples whose sequences are all in this micro-batch. Roles of an example share a prompt, so none is split."""
         stream, numbers = self.streams[name], batch.examples[name]
         local = {sequence: place for place, sequence in enumerate(sequences)}
-        first = next(iter(stream.roles.values()))[numbers]
+        role = next(role for bound in self.terms if bound.term.stream == name for role in bound.term.roles.values())
+        first = stream.roles[role][numbers].reshape(len(numbers), -1)[:, 0]
         inside = np.array([int(sequence) in local for sequence in first], dtype=bool)
-        return Examples(stream, numbers[inside], local)
+        return Examples(stream, numbers[inside], local, self.quantities)
 
     def _refuse_not_finite(self, losses: Tensor, examples: Examples) -> None:
         bad = ~torch.isfinite(losses.detach())
@@ -191,14 +251,24 @@ class GradientEngine:
                 "Lower the learning rate, look at these rows, or use float32."
             )
 
-    def _gathered(self, loss: Tensor, found: dict[str, dict[int, float]]) -> tuple[float, dict[str, dict[int, float]]]:
+    def _gathered(self, loss: Tensor, found: dict[str, Values]) -> tuple[float, dict[str, Values]]:
         if self.world == 1:
             return loss.item(), found
-        parts: list[tuple[float, dict[str, dict[int, float]]]] = [(0.0, {})] * self.world
+        parts: list[tuple[float, dict[str, Values]]] = [(0.0, {})] * self.world
         torch.distributed.all_gather_object(parts, (loss.item(), found))
-        merged: dict[str, dict[int, float]] = {name: {} for name in found}
+        merged: dict[str, Values] = {name: {} for name in found}
         for _, each in parts:
-            for name, logps in each.items():
-                merged[name].update(logps)
-        ordered = {name: dict(sorted(logps.items())) for name, logps in merged.items()}
+            for name, values in each.items():
+                merged[name].update(values)
+        ordered = {name: dict(sorted(values.items())) for name, values in merged.items()}
         return sum(value for value, _ in parts), ordered
+
+
+def by_sequence(packed: PackedBatch, values: Tensor) -> Values:
+    """The quantities of each sequence of a packed batch, from [Q, S]."""
+    return dict(zip(packed.indices, map(tuple, values.detach().double().T.tolist()), strict=True))
+
+
+def _where(sequences: np.ndarray, slopes: Mapping[int, list[float]]) -> np.ndarray:
+    """The sequences that the objective depends on."""
+    return np.array([each for each in sequences if any(slopes[int(each)])], dtype=np.int64)

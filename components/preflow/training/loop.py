@@ -7,13 +7,17 @@ killed run continues from its last checkpoint and ends bit-identical on a CPU.
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
 
+from preflow.models.rewards import SequenceRewards
 from preflow.models.sequence_logps import SequenceLogps
+from preflow.models.values import SequencesWithValues
 from preflow.settings.train import TrainSettings
 from preflow.training.checkpoints import load_checkpoint, save_checkpoint
 from preflow.training.gradient import GradientEngine, OptimizerBatch
@@ -21,7 +25,6 @@ from preflow.training.metrics import step_metrics
 from preflow.training.objectives import BoundTerm
 from preflow.training.optimizer import clip_gradients, make_optimizer, make_scheduler
 from preflow.training.order import Schedule
-from preflow.training.policy import trained_parameters
 from preflow.training.streams import Stream
 
 
@@ -41,27 +44,36 @@ class _StopRequested(Exception):
 
 
 class Trainer:
-    """Trains `policy` on `streams` with the objective `terms`. `run` returns whether it came to the end."""
+    """Trains `module` on `streams` with the objective `terms`; the first stream sets the pace. `run` returns whether it
+    came to the end.
+
+    `trained` holds the parameters to train by name, `value` those of a value network. `before_batch` is told the rows of
+    the coming step, for streams whose roles depend on the order.
+    """
 
     def __init__(
         self,
-        policy: nn.Module,
+        module: SequenceLogps | SequencesWithValues | SequenceRewards,
         streams: dict[str, Stream],
         terms: tuple[BoundTerm, ...],
         settings: TrainSettings,
         *,
+        trained: Mapping[str, nn.Parameter],
+        value: Mapping[str, nn.Parameter] = MappingProxyType({}),
         checkpoints: Path,
         observer: Observer,
         should_stop: Callable[[], bool] = lambda: False,
+        before_batch: Callable[[np.ndarray, np.ndarray], None] = lambda numbers, order: None,
     ):
-        self.policy, self.streams, self.settings, self.observer = policy, streams, settings, observer
-        self.folder, self.should_stop = checkpoints, should_stop
+        self.streams, self.settings, self.observer = streams, settings, observer
+        self.folder, self.should_stop, self.before_batch = checkpoints, should_stop, before_batch
         self.accelerator = Accelerator(mixed_precision="no")
         first = next(iter(streams.values()))
         self.schedule = Schedule(len(first), settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
-        self.parameters = trained_parameters(policy)
-        optimizer = make_optimizer(self.parameters.values(), settings)
-        self.module, self.optimizer = self.accelerator.prepare(SequenceLogps(policy), optimizer)
+        self.trained, self.value = dict(trained), dict(value)
+        optimizer = make_optimizer(self.trained.values(), settings, self.value.values())
+        self.quantities = module.quantities
+        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.scheduler = make_scheduler(self.optimizer, settings, self.schedule.total_steps)
         self.engine = GradientEngine(
             self.module,
@@ -69,10 +81,16 @@ class Trainer:
             terms,
             micro_batch_tokens=settings.micro_batch_tokens,
             device=self.accelerator.device,
+            quantities=self.quantities,
+            seed=settings.seed,
             no_sync=lambda: self.accelerator.no_sync(self.module),
             before_micro_batch=self._leave_if_asked,
         )
-        self.beta = float(terms[0].term.arguments.get("beta", 1.0))
+
+    @property
+    def parameters(self) -> dict[str, nn.Parameter]:
+        """All that is trained, by name."""
+        return self.trained | self.value
 
     def run(self) -> bool:
         """Train to the end; False if it was asked to stop, with everything saved."""
@@ -93,27 +111,43 @@ class Trainer:
 
     def _step(self, step: int) -> None:
         started = time.monotonic()
-        numbers = {name: self.schedule.batch(step) for name in self.streams}
-        result = self.engine.accumulate(OptimizerBatch(numbers))
-        norm = clip_gradients(self.parameters.values(), self.settings.max_grad_norm)
+        numbers = self._rows(step)
+        result = self.engine.accumulate(OptimizerBatch(numbers), step)
+        norms = self._clip()
         rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
         seconds = time.monotonic() - started
         examples = len(next(iter(numbers.values())))
-        values = step_metrics(result, self.streams, numbers, self.beta) | {
-            "train/grad_norm": norm,
+        beta = self.settings.beta_equivalent
+        values = step_metrics(result, self.streams, numbers, self.quantities, beta) | norms | {
             "train/learning_rate": float(rate),
             "train/examples_per_second": examples / seconds,
-            "train/beta_equivalent": self.beta,
+            "train/beta_equivalent": beta,
         }
         if self.accelerator.is_main_process:
             self.observer.metrics(values, step=step + 1)
             self.observer.progress(step + 1, self.schedule.total_steps, "steps", f"loss {result.loss:.4f}")
+            norm = norms["train/grad_norm"]
             self.observer.log(
                 f"step {step + 1}/{self.schedule.total_steps} loss {result.loss:.6f} grad_norm {norm:.4f} {seconds:.2f}s"
             )
+
+    def _rows(self, step: int) -> dict[str, np.ndarray]:
+        """The examples of a step: of the first stream its batch, of another one as many rows."""
+        first, *others = self.streams
+        numbers = {first: self.schedule.batch(step)}
+        numbers |= {name: self.schedule.companions(step, len(self.streams[name])) for name in others}
+        self.before_batch(numbers[first], self.schedule.epoch_order(step))
+        return numbers
+
+    def _clip(self) -> dict[str, float]:
+        """The policy and the value network are clipped apart: one must not scale down the other."""
+        norms = {"train/grad_norm": clip_gradients(self.trained.values(), self.settings.max_grad_norm)}
+        if self.value:
+            norms["train/value_grad_norm"] = clip_gradients(self.value.values(), self.settings.max_grad_norm)
+        return norms
 
     def _leave_if_asked(self) -> None:
         if self.should_stop():
@@ -121,7 +155,7 @@ class Trainer:
 
     def _save(self, step: int) -> None:
         if self.accelerator.is_main_process:
-            state = {"metrics": self.observer.metric_points}
+            state = {"metrics": self.observer.metric_points, "losses": self.engine.state}
             save_checkpoint(self.folder, step, self.parameters, self.optimizer.optimizer, self.scheduler, state)
             self.observer.log(f"checkpoint at step {step}")
         self.accelerator.wait_for_everyone()
@@ -132,6 +166,7 @@ class Trainer:
             return 0
         step, state = found
         self.observer.restore_metrics(state["metrics"])
+        self.engine.state = state["losses"]
         self.observer.log(f"resumed at step {step}")
         return step
 

@@ -2,22 +2,23 @@
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from preflow.settings.train import TrainOptions
+from preflow.settings.train import TrainOptions, TrainSettings
 
 
-def make_optimizer(parameters: Iterable[Parameter], settings: TrainOptions) -> Optimizer:
-    """AdamW or RMSprop with torch's own defaults for the rest."""
-    trained = [parameter for parameter in parameters if parameter.requires_grad]
-    rate, decay = settings.learning_rate, settings.weight_decay
-    if settings.optimizer == "rmsprop":
-        return RMSprop(trained, lr=rate, weight_decay=decay)
-    return AdamW(trained, lr=rate, weight_decay=decay)
+def make_optimizer(parameters: Iterable[Parameter], settings: TrainSettings, value: Iterable[Parameter] = ()) -> Optimizer:
+    """AdamW or RMSprop with torch's own defaults for the rest; a value network is a group with a rate of its own."""
+    groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": settings.learning_rate}]
+    if trained := list(value):
+        groups.append({"params": trained, "lr": settings.value_learning_rate})
+    kind = RMSprop if settings.optimizer == "rmsprop" else AdamW
+    return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 
 
 def make_scheduler(optimizer: Optimizer, settings: TrainOptions, total_steps: int) -> LambdaLR:

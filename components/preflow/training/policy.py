@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import save_model
 from transformers import PreTrainedModel
 
 from preflow.artifacts.files import publish_folder
@@ -47,9 +48,15 @@ def trained_parameters(policy: torch.nn.Module) -> dict[str, torch.nn.Parameter]
 
 
 def publish_policy(
-    policy: Any, source: str | Path, tokenizer: str | Path, target: str | Path, facts: dict[str, str]
+    policy: Any,
+    source: str | Path,
+    tokenizer: str | Path,
+    target: str | Path,
+    facts: dict[str, Any],
+    network: torch.nn.Module | None = None,
 ) -> None:
-    """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer."""
+    """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer; a value
+    network in value/."""
     with publish_folder(target) as folder:
         if hasattr(policy, "peft_config"):
             policy.save_pretrained(folder / "adapter")
@@ -57,9 +64,16 @@ def publish_policy(
         if policy.is_gradient_checkpointing:
             policy.gradient_checkpointing_disable()
         policy.save_pretrained(folder)
-        for name in (*TOKENIZER_FILES, "generation_config.json"):
-            # The template that was trained with goes along, which may not be the model's own.
-            origin = next((place / name for place in (Path(tokenizer), Path(source)) if (place / name).is_file()), None)
-            if origin:
-                shutil.copyfile(origin, folder / name)
+        if network is not None:
+            (folder / "value").mkdir()
+            save_model(network, str(folder / "value" / "model.safetensors"))
+        copy_tokenizer(source, tokenizer, folder)
         write_manifest(folder, facts)
+
+
+def copy_tokenizer(source: str | Path, tokenizer: str | Path, folder: Path) -> None:
+    """The template that was trained with goes along, which may not be the model's own."""
+    for name in (*TOKENIZER_FILES, "generation_config.json"):
+        origin = next((place / name for place in (Path(tokenizer), Path(source)) if (place / name).is_file()), None)
+        if origin:
+            shutil.copyfile(origin, folder / name)

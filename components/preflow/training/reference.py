@@ -15,16 +15,21 @@ from preflow.training.streams import SequenceStore
 Progress = Callable[[int, int], None]
 
 
-def stored_logps(path: str, store: SequenceStore) -> np.ndarray:
-    """[S] nats for every sequence of `store`, from a sequence_logps/v1 artifact. Raises ArtifactError for a missing one."""
+def stored_logps(path: str, store: SequenceStore, wanted: np.ndarray) -> np.ndarray:
+    """[S] nats, for the sequences `wanted` of `store`, from a sequence_logps/v1 artifact; NaN for the others.
+
+    Raises ArtifactError if one that is wanted is missing.
+    """
     found = {row["sequence_id"]: row["logp"] for row in read_rows(path, SEQUENCE_LOGPS, ("sequence_id", "logp"))}
-    missing = [identity for identity in store.ids if identity not in found]
+    missing = [store.ids[number] for number in wanted if store.ids[number] not in found]
     if missing:
         raise ArtifactError(
-            f"{path}: no log-prob for {len(missing)} of {len(store)} sequences (first {missing[0]}). Expected those of the "
+            f"{path}: no log-prob for {len(missing)} of {len(wanted)} sequences (first {missing[0]}). Expected those of the "
             "same data, tokenizer and truncation; run reference_logps on this data."
         )
-    return np.array([found[identity] for identity in store.ids])
+    values = np.full(len(store), np.nan)
+    values[wanted] = [found[store.ids[number]] for number in wanted]
+    return values
 
 
 @torch.no_grad()
@@ -34,13 +39,18 @@ def online_logps(
     *,
     micro_batch_tokens: int,
     device: torch.device,
+    wanted: np.ndarray | None = None,
     progress: Progress = lambda done, total: None,
     per_token: bool = False,
 ) -> tuple[np.ndarray, list[np.ndarray]]:
-    """([S] nats, per-token log-probs of each sequence or nothing), by running the model once over every sequence."""
-    sums, tokens = np.empty(len(store)), [np.empty(0, dtype=np.float32)] * (len(store) if per_token else 0)
+    """([S] nats, per-token log-probs of each sequence or nothing), by running the model once over every sequence.
+
+    With `wanted`, over these sequence numbers alone; the others' entries are NaN.
+    """
+    numbers = np.arange(len(store)) if wanted is None else wanted
+    sums, tokens = np.full(len(store), np.nan), [np.empty(0, dtype=np.float32)] * (len(store) if per_token else 0)
     done = 0
-    for groups in cut_by_tokens(_groups(store), micro_batch_tokens):
+    for groups in cut_by_tokens(_groups(store, numbers), micro_batch_tokens):
         packed = pack(groups).to(device)
         found = module.token_logps(packed).double().cpu()
         each = torch.zeros(len(packed.indices), dtype=torch.float64).index_add(0, packed.sequences.cpu(), found)
@@ -50,14 +60,14 @@ def online_logps(
             for index, values in zip(packed.indices, np.split(found.float().numpy(), ends), strict=True):
                 tokens[index] = values
         done += len(packed.indices)
-        progress(done, len(store))
+        progress(done, len(numbers))
     return sums, tokens
 
 
-def _groups(store: SequenceStore) -> list[PromptGroup]:
+def _groups(store: SequenceStore, numbers: np.ndarray) -> list[PromptGroup]:
     by_prompt: dict[int, list[int]] = {}
-    for sequence, prompt in enumerate(store.prompt_of):
-        by_prompt.setdefault(prompt, []).append(sequence)
+    for sequence in numbers.tolist():
+        by_prompt.setdefault(store.prompt_of[sequence], []).append(sequence)
     return [
         PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in sequences), tuple(sequences))
         for prompt, sequences in by_prompt.items()

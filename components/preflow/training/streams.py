@@ -1,6 +1,6 @@
 """Training data as compact token arrays: unique prompts and sequences, and examples that point at them by role.
 
-An example is what the data kind says: a pair has the roles chosen and rejected, a demonstration the role target.
+An example is what the data kind says: a pair has the roles chosen and rejected, any other completion the role completion.
 Everything is token ids in int32 arrays; a million pairs never sit in memory as Python objects.
 """
 
@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 
 from preflow.artifacts.ids import content_id, sequence_id
+from preflow.artifacts.io import expect_kind, read_rows
+from preflow.artifacts.kinds import COMPLETIONS, PAIRS
 from preflow.errors import DataError, Problem
-from preflow.text.tokenizer import Tokenizer
+from preflow.text.tokenizer import TokenizedSequence, Tokenizer
 
 ROWS_AT_ONCE = 512
 
@@ -35,7 +37,8 @@ class RaggedTokens:
         return len(self._ends) - 1
 
     def __getitem__(self, index: int) -> np.ndarray:
-        return np.frombuffer(self._flat, dtype=np.int32)[self._ends[index] : self._ends[index + 1]]
+        # A copy: the array could not grow while somebody looks into it.
+        return np.frombuffer(self._flat, dtype=np.int32)[self._ends[index] : self._ends[index + 1]].copy()
 
     def length(self, index: int) -> int:
         return self._ends[index + 1] - self._ends[index]
@@ -73,23 +76,59 @@ class SequenceStore:
 class Stream:
     """Examples of one kind. Arrays have one entry per example, but `reference_logps` has one per sequence.
 
-    roles: role -> sequence number; weight: of the example in a mean; preference: P(first role wins) for pairs.
+    roles: role -> sequence number [N], or [N, K] for a role with K sequences; weight: of the example in a mean;
+    preference: P(first role wins) for pairs; columns: what else the rows say (scores, desirable, ...), where all do.
+    `references` says which entry of `reference_logps` a role is compared with, where it is not "reference".
     """
 
     store: SequenceStore
     ids: list[str]
+    prompt_ids: list[str]
     roles: dict[str, np.ndarray]
     weight: np.ndarray
     preference: np.ndarray
     prompt_cut: int = 0
     completion_cut: int = 0
+    columns: dict[str, np.ndarray] = field(default_factory=dict)
     reference_logps: dict[str, np.ndarray] = field(default_factory=dict)
+    references: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
 
+    def reference_of(self, role: str) -> np.ndarray:
+        """[S] nats under the model that `role` is compared with."""
+        return self.reference_logps[self.references.get(role, "reference")]
+
+    def lengths(self, role: str, numbers: np.ndarray) -> np.ndarray:
+        """Completion tokens of a role's sequences, in the shape of the role."""
+        wanted = self.roles[role][numbers]
+        flat = [self.store.completions.length(int(number)) for number in wanted.ravel()]
+        return np.array(flat, dtype=np.float64).reshape(wanted.shape)
+
 
 Progress = Callable[[int], None]
+Part = tuple[str, str, str | None, Any]
+PAIR_COLUMNS = {
+    "chosen_scores": "chosen_score",
+    "rejected_scores": "rejected_score",
+    "chosen_win_rates": "chosen_win_rate",
+    "rejected_win_rates": "rejected_win_rate",
+    "preferences": "preference",
+}
+COMPLETION_COLUMNS = {
+    "scores": "score",
+    "desirable": "desirable",
+    "advantages": "advantage",
+    "sampler_completion_logps": "sampler_logp",
+}
+
+
+def stream_of(path: str, tokenizer: Tokenizer, progress: Progress = lambda done: None) -> Stream:
+    """The stream of a pairs/v1 or completions/v1 artifact. Raises ArtifactError, DataError."""
+    kind = expect_kind(path, (PAIRS, COMPLETIONS))
+    make = pairs_stream if kind is PAIRS else completions_stream
+    return make(read_rows(path, kind), tokenizer, progress)
 
 
 def pairs_stream(
@@ -97,24 +136,43 @@ def pairs_stream(
 ) -> Stream:
     """A stream from pairs/v1 rows. Raises DataError for a row whose completions are the same tokens, or none."""
 
-    def completions(row: Mapping[str, Any]) -> list[tuple[str, str, str | None, Any]]:
+    def completions(row: Mapping[str, Any]) -> list[Part]:
         return [
             ("chosen", row["chosen"], row["chosen_finish"], row["chosen_token_ids"]),
             ("rejected", row["rejected"], row["rejected_finish"], row["rejected_token_ids"]),
         ]
 
-    return _stream(rows, tokenizer, ("chosen", "rejected"), "pair_id", completions, progress)
+    return _stream(rows, tokenizer, ("chosen", "rejected"), "pair_id", completions, PAIR_COLUMNS, progress)
 
 
-def targets_stream(
+def completions_stream(
     rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None
 ) -> Stream:
-    """A stream from completions/v1 rows that carry their prompt: demonstrations for supervised fine-tuning."""
+    """A stream from completions/v1 rows that carry their prompt: demonstrations, labelled, scored or sampled texts."""
 
-    def completions(row: Mapping[str, Any]) -> list[tuple[str, str, str | None, Any]]:
-        return [("target", row["text"], row["finish_reason"], row["token_ids"])]
+    def completions(row: Mapping[str, Any]) -> list[Part]:
+        return [("completion", row["text"], row["finish_reason"], row["token_ids"])]
 
-    return _stream(rows, tokenizer, ("target",), "completion_id", completions, progress)
+    return _stream(rows, tokenizer, ("completion",), "completion_id", completions, COMPLETION_COLUMNS, progress)
+
+
+class _Columns:
+    """Facets of the rows, kept as long as every row has them."""
+
+    def __init__(self, names: Mapping[str, str]):
+        self.names = names
+        self.values: dict[str, list[Any]] = {name: [] for name in names}
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        for name in list(self.values):
+            value = row.get(self.names[name])
+            if value is None:
+                del self.values[name]
+            else:
+                self.values[name].append(value)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: np.array(values) for name, values in self.values.items() if values}
 
 
 def _stream(
@@ -122,37 +180,54 @@ def _stream(
     tokenizer: Tokenizer,
     roles: tuple[str, ...],
     key: str,
-    completions: Callable[[Mapping[str, Any]], list[tuple[str, str, str | None, Any]]],
+    completions: Callable[[Mapping[str, Any]], list[Part]],
+    names: Mapping[str, str],
     progress: Progress,
 ) -> Stream:
-    store, ids = SequenceStore(), []
+    store, ids, prompt_ids, columns = SequenceStore(), [], [], _Columns(names)
     numbers: dict[str, array] = {role: array("q") for role in roles}
     weight, preference = array("d"), array("d")
     cuts = [0, 0]
     for chunk in _chunks(rows):
-        prompts = tokenizer.encode_prompts([row["prompt"] for row in chunk])
-        parts = [completions(row) for row in chunk]
-        flat = [part for each in parts for part in each]
-        encoded = iter(
-            tokenizer.encode_completions([text for _, text, _, _ in flat], [end != "length" for _, _, end, _ in flat])
-        )
-        for row, prompt, each in zip(chunk, prompts, parts, strict=True):
-            for role, _, _, sampled in each:
-                own = next(encoded)
-                sequence = tokenizer.truncated(prompt, own if sampled is None else sampled)
-                if not sequence.completion_ids or not sequence.prompt_ids:
-                    raise DataError(
-                        [Problem("training data", 0, "no_tokens", f"{key} {row[key]}: no tokens.", "Remove the row.")]
-                    )
+        for row, sequences in zip(chunk, _tokenized(chunk, tokenizer, key, completions), strict=True):
+            for role, sequence in sequences:
                 cuts[0] += sequence.prompt_cut > 0
                 cuts[1] += sequence.completion_cut > 0
                 numbers[role].append(store.add(sequence.prompt_ids, sequence.completion_ids))
             ids.append(row[key])
+            prompt_ids.append(row["prompt_id"])
+            columns.add(row)
             weight.append(row.get("weight") or 1.0)
             preference.append(1.0 if row.get("preference") is None else row["preference"])
         progress(len(ids))
     arrays = {role: np.array(values, dtype=np.int64) for role, values in numbers.items()}
-    return Stream(store, ids, arrays, np.array(weight), np.array(preference), cuts[0], cuts[1])
+    weights, preferences = np.array(weight), np.array(preference)
+    return Stream(store, ids, prompt_ids, arrays, weights, preferences, cuts[0], cuts[1], columns.arrays())
+
+
+def _tokenized(
+    chunk: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    key: str,
+    completions: Callable[[Mapping[str, Any]], list[Part]],
+) -> Iterator[list[tuple[str, TokenizedSequence]]]:
+    """(role, sequence) of every completion of every row, encoded together."""
+    prompts = tokenizer.encode_prompts([row["prompt"] for row in chunk])
+    parts = [completions(row) for row in chunk]
+    flat = [part for each in parts for part in each]
+    ends = [end != "length" for _, _, end, _ in flat]
+    encoded = iter(tokenizer.encode_completions([text for _, text, _, _ in flat], ends))
+    for row, prompt, each in zip(chunk, prompts, parts, strict=True):
+        found = []
+        for role, _, _, sampled in each:
+            own = next(encoded)
+            sequence = tokenizer.truncated(prompt, own if sampled is None else sampled)
+            if not sequence.completion_ids or not sequence.prompt_ids:
+                raise DataError(
+                    [Problem("training data", 0, "no_tokens", f"{key} {row[key]}: no tokens.", "Remove the row.")]
+                )
+            found.append((role, sequence))
+        yield found
 
 
 def _chunks(rows: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

@@ -1,4 +1,4 @@
-"""What a graph function works with: the pipeline's parameters by name, and the imported inputs."""
+"""What a graph function works with: the pipeline's parameters by name, the imported inputs, and what the loss needs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,34 +6,48 @@ from typing import Any
 
 from kfp import dsl
 
+from preflow.settings.plan import Plan
+
 KINDS = {"model": dsl.Model}
 
 
 @dataclass(frozen=True)
 class Context:
-    """`parameters` are the pipeline's (sections as JSON, URIs); `inputs` the artifacts that enter from outside."""
+    """`parameters` are the pipeline's (sections as JSON, URIs); `inputs` the artifacts that enter from outside; `plan` is
+    what the run file means: graphs depend on it, when the pipeline is compiled."""
 
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Any]
+    plan: Plan
 
     def section(self, name: str) -> Any:
         return self.parameters[name]
 
     def has(self, name: str) -> bool:
-        """Whether the run file brings this input; decided when the pipeline is compiled."""
-        return name in self.inputs
+        """Whether the run file brings this input or section."""
+        return name in self.inputs or name in self.parameters
 
     def input(self, name: str) -> Any:
         return self.inputs[name]
 
+    @property
+    def loss(self) -> Any:
+        """The loss section: it says which references, streams and samples it needs."""
+        return self.plan.run_file.loss
 
-def import_inputs(names: list[str], parameters: Mapping[str, Any]) -> Context:
+    @property
+    def rounds(self) -> range:
+        rounds = self.plan.run_file.rounds
+        return range(rounds.count if rounds else 1)
+
+
+def import_inputs(plan: Plan, parameters: Mapping[str, Any]) -> Context:
     """One importer task per input. Inputs are addressed by content, so one that was imported is never imported again."""
     inputs = {}
-    for name in names:
+    for name in plan.inputs:
         importer = dsl.importer(
             artifact_uri=parameters[f"{name}_uri"], artifact_class=KINDS.get(name, dsl.Artifact), reimport=False
         )
         importer.set_display_name(f"input: {name.replace('_', ' ')}")
         inputs[name] = importer.output
-    return Context(parameters, inputs)
+    return Context(parameters, inputs, plan)

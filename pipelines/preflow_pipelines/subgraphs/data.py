@@ -1,4 +1,4 @@
-"""Data in: training rows and held-out rows."""
+"""Data in: training rows and held-out rows, and the rows beside them."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,16 +17,22 @@ class Imported:
 
 def imported(run: Context) -> Imported:
     """The run file's data; held-out rows come from the evaluation's own files where it names some."""
-    task = import_data(
-        files=run.input("data_files"), tokenizer=run.input("tokenizer"), settings=run.section("data"), key=""
-    )
+    task = _import(run, "data_files", "data")
     if not run.has("evaluation_files"):
         return Imported(task.outputs["data"], task.outputs["heldout"])
-    own = import_data(
-        files=run.input("evaluation_files"),
-        tokenizer=run.input("tokenizer"),
-        settings=run.section("evaluation_data"),
-        key="",
-    )
+    own = _import(run, "evaluation_files", "evaluation_data")
     task.after(own)  # what is wrong with the evaluation's files is found before anything is trained
     return Imported(task.outputs["data"], own.outputs["heldout"])
+
+
+def more_data(run: Context, name: str) -> Any:
+    """The rows that the section `name` brings, or None where the run file has no such section."""
+    if not run.has(f"{name}_files"):
+        return None
+    return _import(run, f"{name}_files", f"{name}_data").outputs["data"]
+
+
+def _import(run: Context, files: str, section: str) -> Any:
+    return import_data(
+        files=run.input(files), tokenizer=run.input("tokenizer"), settings=run.section(section), key=""
+    )

@@ -9,27 +9,70 @@ from preflow.steps.train_preference.component import train_preference
 from preflow_pipelines.subgraphs.context import Context
 
 
-def train_and_evaluate(run: Context, data: Any, heldout: Any) -> None:
-    """Train from the run's model, which is the reference too, and measure against it."""
-    model, tokenizer = run.input("model"), run.input("tokenizer")
-    reference = reference_logps(data=data, model=model, tokenizer=tokenizer, settings=run.section("reference"), key="")
-    trained = train_preference(
+def train_and_evaluate(run: Context, data: Any, heldout: Any, **more: Any) -> None:
+    """Train from the run's model, which is the reference too, and measure against it. `more` as in `train`."""
+    trained = train(run, data, run.input("model"), **more)
+    evaluate_and_report(run, trained, heldout)
+
+
+def train(
+    run: Context,
+    data: Any,
+    model: Any,
+    *,
+    reference: Any = None,
+    logps: Any = None,
+    companion: Any = None,
+    samples: Any = None,
+    sample_reference: Any = None,
+    section: str = "train",
+) -> Any:
+    """The training task: from `model`, held against `reference` (the same model, if left out).
+
+    `logps` are reference log-probs that are there already; `companion` a second stream; `samples` the policy's own
+    completions of the data's prompts, held against `sample_reference` where that is another model.
+    """
+    given = {"companion": companion, "samples": samples, "reference": reference}
+    if run.loss.needs_reference:
+        apart = sample_reference is not None
+        given["logps"] = logps or stored(run, data, reference or model, None if apart else samples)
+        if apart:
+            given["sample_logps"] = stored(run, data, sample_reference, samples)
+    return train_preference(
         data=data,
-        logps=reference.outputs["logps"],
         model=model,
-        tokenizer=tokenizer,
-        settings=run.section("train"),
+        tokenizer=run.input("tokenizer"),
+        settings=run.section(section),
         key="",
+        **{name: artifact for name, artifact in given.items() if artifact is not None},
     )
-    measured = evaluate(
-        policy=trained.outputs["trained"],
-        reference=model,
-        tokenizer=tokenizer,
+
+
+def stored(run: Context, data: Any, model: Any, samples: Any = None) -> Any:
+    """Log-probs of all sequences of `data` (and `samples`) under `model`."""
+    more = {"samples": samples} if samples is not None else {}
+    task = reference_logps(
+        data=data, model=model, tokenizer=run.input("tokenizer"), settings=run.section("reference"), key="", **more
+    )
+    return task.outputs["logps"]
+
+
+def measure(run: Context, policy: Any, heldout: Any) -> Any:
+    """The evaluation task of a policy against the start model."""
+    return evaluate(
+        policy=policy,
+        reference=run.input("model"),
+        tokenizer=run.input("tokenizer"),
         heldout=heldout,
         judge=run.input("judge"),
         settings=run.section("evaluate"),
         key="",
     )
+
+
+def evaluate_and_report(run: Context, trained: Any, heldout: Any, **more: Any) -> None:
+    """Measure what the training task `trained` made and put it on the run's page."""
+    measured = measure(run, trained.outputs["trained"], heldout)
     report(
         train_journal=trained.outputs["journal"],
         evaluate_journal=measured.outputs["journal"],
@@ -37,4 +80,5 @@ def train_and_evaluate(run: Context, data: Any, heldout: Any) -> None:
         numbers=measured.outputs["numbers"],
         settings="{}",
         key="",
+        **more,
     )

@@ -51,10 +51,10 @@ def test_chunks_change_nothing(chunk: int) -> None:
 def test_packed_rows_equal_sequences_on_their_own() -> None:
     model = tiny.tiny_network(family="gpt2").double()
     groups = [PromptGroup([1, 2, 3], ([4, 5, 6], [7], [8, 9]), (0, 1, 2)), PromptGroup([9], ([1] * 9,), (3,))]
-    together = SequenceLogps(model)(pack(groups))
+    together = SequenceLogps(model)(pack(groups))[0]
     for group in groups:
         for completion, index in zip(group.completions, group.indices, strict=True):
-            alone = SequenceLogps(model)(pack([PromptGroup(group.prompt, (completion,), (index,))]))
+            alone = SequenceLogps(model)(pack([PromptGroup(group.prompt, (completion,), (index,))]))[0]
             torch.testing.assert_close(alone[0], together[index], rtol=1e-12, atol=1e-12)
 
 
@@ -137,7 +137,7 @@ def test_log_probs_and_finish_reasons(sampler: Any, tiny_model: Path) -> None:
         assert (each.token_ids[-1] in sampler.tokenizer.stop_ids) == (each.finish_reason == "stop")
         assert not set(each.token_ids[:-1]) & sampler.tokenizer.stop_ids
         prompt = sampler.tokenizer.encode_prompt(dict(sampler.prompts)[each.prompt_id])
-        logp = SequenceLogps(model)(pack([PromptGroup(prompt, (each.token_ids,), (0,))]))
+        logp = SequenceLogps(model)(pack([PromptGroup(prompt, (each.token_ids,), (0,))]))[0]
         assert each.logp == pytest.approx(logp.item(), abs=1e-3)
 
 

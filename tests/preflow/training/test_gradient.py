@@ -17,11 +17,11 @@ from preflow.models.packing import PromptGroup, pack
 from preflow.models.sequence_logps import SequenceLogps, check_model
 from preflow.settings.train import Term
 from preflow.training.gradient import GradientEngine, NotFinite, OptimizerBatch
-from preflow.training.objectives import BoundTerm, bind_terms
+from preflow.training.objectives import BoundTerm, bind_term, bind_terms
 from preflow.training.streams import SequenceStore, Stream
 
 PREFERENCE = Term(loss="preflow.losses.dpo:dpo", arguments={"beta": 0.3})
-TOKEN_MEAN = Term(roles=("chosen",), loss="preflow.losses.dpo:dpo", reduction="token_mean", coefficient=0.7)
+TOKEN_MEAN = Term(roles={"chosen": "chosen"}, loss="preflow.losses.dpo:dpo", reduction="token_mean", coefficient=0.7)
 
 
 def chosen_nll(policy_chosen_logps: torch.Tensor) -> torch.Tensor:
@@ -36,8 +36,8 @@ def toy_coupled(policy_chosen_logps: torch.Tensor, policy_rejected_logps: torch.
 
 def objective(name: str) -> tuple[BoundTerm, ...]:
     preference = bind_terms([PREFERENCE])[0]
-    nll = BoundTerm(TOKEN_MEAN, chosen_nll, ("policy_chosen_logps",))
-    coupled = BoundTerm(Term(coupled=True), toy_coupled, ("policy_chosen_logps", "policy_rejected_logps"))
+    nll = bind_term(TOKEN_MEAN, chosen_nll)
+    coupled = bind_term(Term(coupled=True), toy_coupled)
     return {"separable": (preference, nll), "coupled": (coupled, nll)}[name]
 
 
@@ -53,7 +53,8 @@ def ragged_stream(pairs: int = 7) -> Stream:
             )
     roles = {role: np.array(values) for role, values in numbers.items()}
     weight, preference = generator.uniform(0.5, 2, pairs), generator.uniform(0.5, 1, pairs)
-    stream = Stream(store, [f"pair-{n}" for n in range(pairs)], roles, weight, preference)
+    ids = [f"pair-{n}" for n in range(pairs)]
+    stream = Stream(store, ids, ids, roles, weight, preference)
     stream.reference_logps["reference"] = generator.normal(-40, 5, len(store))
     return stream
 
@@ -63,9 +64,9 @@ def gradient(name: str, budget: int, order: np.ndarray | None = None, model: Any
     model = model or tiny.tiny_network(family="gpt2").double()
     stream = ragged_stream()
     engine = GradientEngine(
-        SequenceLogps(model), {"pairs": stream}, objective(name), micro_batch_tokens=budget, device=torch.device("cpu")
+        SequenceLogps(model), {"data": stream}, objective(name), micro_batch_tokens=budget, device=torch.device("cpu")
     )
-    result = engine.accumulate(OptimizerBatch({"pairs": np.arange(len(stream)) if order is None else order}))
+    result = engine.accumulate(OptimizerBatch({"data": np.arange(len(stream)) if order is None else order}))
     return torch.cat([p.grad.flatten() for p in model.parameters()]), result.loss
 
 
@@ -116,9 +117,9 @@ def test_padding_does_not_matter() -> None:
     """A row alone and beside a far longer one; and whatever token fills the rest."""
     model = tiny.tiny_network(family="gpt2").double()
     short, long = PromptGroup([5, 6], ([7, 8], [9]), (0, 1)), PromptGroup([3] * 60, ([4] * 30,), (2,))
-    alone = SequenceLogps(model)(pack([short]))
+    alone = SequenceLogps(model)(pack([short]))[0]
     for pad in (0, 7, 399):
-        beside = SequenceLogps(model)(pack([long, short], pad_id=pad))[1:]
+        beside = SequenceLogps(model)(pack([long, short], pad_id=pad))[0, 1:]
         torch.testing.assert_close(beside, alone, rtol=1e-12, atol=1e-12)
 
 
@@ -135,10 +136,10 @@ accelerator = Accelerator(cpu=True)
 model = tiny.tiny_network(family="gpt2").double()
 module = accelerator.prepare(SequenceLogps(model))
 stream = ragged_stream()
-engine = GradientEngine(module, {{"pairs": stream}}, objective({name!r}), micro_batch_tokens={budget}, device=accelerator.device,
+engine = GradientEngine(module, {{"data": stream}}, objective({name!r}), micro_batch_tokens={budget}, device=accelerator.device,
                         no_sync=lambda: accelerator.no_sync(module))
 assert engine.world == 2
-result = engine.accumulate(OptimizerBatch({{"pairs": np.arange(len(stream))}}))
+result = engine.accumulate(OptimizerBatch({{"data": np.arange(len(stream))}}))
 flat = torch.cat([p.grad.flatten() for p in model.parameters()])
 torch.save({{"gradient": flat, "loss": result.loss}}, {out!r} + str(engine.rank))
 """
@@ -179,13 +180,13 @@ def test_a_loss_that_is_not_finite_names_the_example() -> None:
     model = tiny.tiny_network(family="gpt2")
     engine = GradientEngine(
         SequenceLogps(model),
-        {"pairs": stream},
+        {"data": stream},
         bind_terms([PREFERENCE]),
         micro_batch_tokens=99,
         device=torch.device("cpu"),
     )
     with pytest.raises(NotFinite, match="pair-2"):
-        engine.accumulate(OptimizerBatch({"pairs": np.arange(len(stream))}))
+        engine.accumulate(OptimizerBatch({"data": np.arange(len(stream))}))
 
 
 def test_terms_are_checked_before_a_model_is_loaded() -> None:
@@ -193,7 +194,7 @@ def test_terms_are_checked_before_a_model_is_loaded() -> None:
         (Term(loss="os:getcwd"), "expected preflow.losses"),
         (Term(loss="preflow.losses.dpo:nothing"), "no such function"),
         (Term(arguments={"betta": 1.0}), "unknown arguments"),
-        (Term(roles=("target",)), "asks for"),
+        (Term(roles={"target": "completion"}), "asks for"),
     ]:
         with pytest.raises(SettingsError, match=words):
             bind_terms([term])

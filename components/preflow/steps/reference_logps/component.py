@@ -14,18 +14,14 @@ def reference_logps(
     journal: dsl.Output[dsl.Metrics],
     settings: str,
     key: str,
+    samples: dsl.Input[dsl.Dataset] = None,
 ):
-    """Log-probs of every sequence of `data` under the reference model: sequence_logps/v1, reused by every run on the same data."""
+    """Log-probs of every sequence of `data` (and `samples`) under the reference: reused by every run on the same data."""
     from preflow.steps.kit import running
 
-    with running(
-        "reference_logps",
-        settings,
-        key,
-        journal,
-        {"data": data, "model": model, "tokenizer": tokenizer},
-        {"logps": logps},
-    ) as step:
+    given = {"data": data, "model": model, "tokenizer": tokenizer, "samples": samples}
+    inputs = {name: artifact for name, artifact in given.items() if artifact is not None}
+    with running("reference_logps", settings, key, journal, inputs, {"logps": logps}) as step:
         from preflow.steps.reference_logps.step import run
 
-        run(step, data=data.path, model=model.path, tokenizer=tokenizer.path, logps=logps.path)
+        run(step, logps=logps.path, **{name: artifact.path for name, artifact in inputs.items()})

@@ -1,27 +1,29 @@
 """Reference log-probs: one forward pass over every unique sequence, kept by sequence id."""
 
-from preflow.artifacts.io import read_rows, write_rows
-from preflow.artifacts.kinds import PAIRS, SEQUENCE_LOGPS
+from preflow.artifacts.io import write_rows
+from preflow.artifacts.kinds import SEQUENCE_LOGPS
 from preflow.artifacts.manifest import read_manifest
 from preflow.models.load import device, load_model, use_all_cores
 from preflow.models.sequence_logps import SequenceLogps, check_model
 from preflow.settings.reference import ReferenceSettings
 from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer
+from preflow.training.loading import add_samples
 from preflow.training.reference import online_logps
-from preflow.training.streams import pairs_stream
+from preflow.training.streams import stream_of
 
 
-def run(step: Step, *, data: str, model: str, tokenizer: str, logps: str) -> None:
-    """Write sequence_logps/v1 for the chosen and rejected sequences of pairs/v1 `data`."""
+def run(step: Step, *, data: str, model: str, tokenizer: str, logps: str, samples: str | None = None) -> None:
+    """Write sequence_logps/v1 for every sequence of `data` (pairs/v1 or completions/v1), and of `samples` of its prompts."""
     settings = step.settings(ReferenceSettings)
     use_all_cores()
-    stream = pairs_stream(
-        read_rows(data, PAIRS), Tokenizer.load(tokenizer), lambda done: step.progress(done, None, "rows tokenized")
-    )
+    contract = Tokenizer.load(tokenizer)
+    stream = stream_of(data, contract, lambda done: step.progress(done, None, "rows tokenized"))
+    if samples:
+        add_samples(stream, samples, contract)
     reference = load_model(model, settings.dtype).to(device())
     check_model(reference)
-    step.log(f"{len(stream.store)} unique sequences of {len(stream)} pairs")
+    step.log(f"{len(stream.store)} unique sequences of {len(stream)} examples")
     sums, tokens = online_logps(
         SequenceLogps(reference),
         stream.store,

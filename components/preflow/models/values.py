@@ -1,0 +1,47 @@
+"""A value network beside the policy: one number per prompt, from a backbone of its own (DRO, PPO).
+
+Sharing the policy's backbone is harmful (DRO, arXiv 2405.19107, section 5), so the network is a copy of the model with a
+scalar head on the last prompt token, zero at the start: the mean of a standardised score.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from preflow.models.packing import PackedBatch
+from preflow.models.sequence_logps import SequenceLogps, decoder_of
+
+
+class ValueNetwork(nn.Module):
+    """`forward(batch)` gives [S]: the value of the prompt of every sequence of a packed batch."""
+
+    def __init__(self, model: Any):
+        super().__init__()
+        self.backbone = decoder_of(model)
+        width = model.get_output_embeddings().weight.shape[1]
+        self.head = nn.Linear(width, 1, dtype=torch.float32)
+        nn.init.zeros_(self.head.weight)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        last = batch.prompt_lengths - 1
+        width = int(batch.prompt_lengths.max())
+        hidden = self.backbone(
+            input_ids=batch.input_ids[:, :width], position_ids=batch.position_ids[:, :width], use_cache=False
+        ).last_hidden_state
+        rows = hidden[torch.arange(len(last), device=hidden.device), last]
+        return self.head(rows.to(self.head.weight.dtype))[:, 0][batch.sequence_rows]
+
+
+class SequencesWithValues(nn.Module):
+    """The quantities of `sequences`, and a row `values` behind them."""
+
+    def __init__(self, sequences: SequenceLogps, network: ValueNetwork):
+        super().__init__()
+        self.sequences, self.network = sequences, network
+        self.quantities = (*sequences.quantities, "values")
+
+    def forward(self, batch: PackedBatch) -> Tensor:
+        found = self.sequences(batch)
+        return torch.cat([found, self.network(batch)[None].to(found.dtype)])

@@ -1,0 +1,30 @@
+"""Settings that change nothing as the others stand: an option without effect is an error."""
+
+from typing import Any
+
+from preflow.errors import SettingsError
+
+
+def refuse_without_effect(run_file: Any, content: dict[str, Any], where: str) -> None:
+    for section, key, reason in _without_effect(run_file):
+        given = content.get(section)
+        if isinstance(given, dict) and given.get(key) is not None:
+            raise SettingsError(f"{where}: {section}.{key} has no effect: {reason}. Remove it.")
+
+
+def _without_effect(run: Any) -> list[tuple[str, str, str]]:
+    """Settings that change nothing as the others stand, with the reason."""
+    found = []
+    if run.data.split_column or run.data.heldout:
+        found.append(("data", "heldout_fraction", "the split comes from the split column or the held-out files"))
+    if run.data.heldout or run.evaluate.pairs or run.evaluate.prompts:
+        found.append(("data", "split_column", "held-out rows come from files of their own"))
+    if run.evaluate.pairs or run.evaluate.prompts:
+        found += [("data", key, "evaluation has files of its own") for key in ("heldout", "heldout_fraction")]
+    if run.rejection and run.rejection.rule == "best_of_n":
+        found += [("rejection", key, "best_of_n draws nothing") for key in ("temperature", "seed")]
+    if run.pairs and run.pairs.rule == "best_worst":
+        found.append(("pairs", "seed", "best_worst draws nothing"))
+    if run.evaluate.samples_per_prompt == 0:
+        found += [("evaluate", key, "samples_per_prompt is 0") for key in ("judge", "baseline", "temperature", "top_k")]
+    return found

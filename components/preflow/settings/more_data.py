@@ -1,0 +1,16 @@
+"""Further rows that a workflow reads beside its data: retain rows, fine-tuning targets, teacher's answers, human pairs."""
+
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+from preflow.settings.data import ImportOptions
+from preflow.settings.section import setting
+
+Files = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+
+
+class MoreData(ImportOptions):
+    """Files with the options of the data section."""
+
+    files: Files = setting(..., "a path, a glob or a list of them", source="yours")

@@ -1,0 +1,44 @@
+"""What every step does that trains a policy: run the loop, stop when told, publish the model, forget the checkpoints."""
+
+from preflow.models.load import use_all_cores
+from preflow.settings.train import TrainSettings
+from preflow.steps.kit import Step
+from preflow.steps.lifeline import Stopped, deferred_stop
+from preflow.training.checkpoints import remove_checkpoints
+from preflow.training.loading import TrainingInputs
+from preflow.training.loop import Trainer, use_deterministic_algorithms
+from preflow.training.policy import publish_policy
+from preflow.training.train import prepare_training
+
+
+def train_policy(step: Step, inputs: TrainingInputs, trained: str) -> None:
+    """Write a plain transformers folder to `trained`. Interrupted, it saves a checkpoint and continues from it next time."""
+    settings = step.settings(TrainSettings)
+    use_all_cores()
+    use_deterministic_algorithms()
+    training = prepare_training(settings, inputs, lambda done: step.progress(done, None, "rows tokenized"))
+    for name, stream in training.streams.items():
+        step.log(f"{name}: {len(stream)} examples, {len(stream.store)} unique sequences")
+    with deferred_stop() as stop_requested:
+        trainer = Trainer(
+            training.module,
+            training.streams,
+            training.terms,
+            settings,
+            trained=training.trained,
+            value=training.value,
+            checkpoints=step.checkpoints,
+            observer=step,
+            should_stop=stop_requested,
+            before_batch=training.before_batch,
+        )
+        finished = trainer.run()
+        if finished:
+            facts = training.facts | {"settings": step.settings_text}
+            publish_policy(training.policy, inputs.model, inputs.tokenizer, trained, facts, training.network)
+    if not finished:
+        raise Stopped
+    step.fact("examples", len(training.streams["data"]))
+    step.fact("steps", trainer.schedule.total_steps)
+    step.fact("trained_parameters", sum(value.numel() for value in trainer.parameters.values()))
+    remove_checkpoints(step.checkpoints)
