@@ -33,6 +33,4 @@ def more_data(run: Context, name: str) -> Any:
 
 
 def _import(run: Context, files: str, section: str) -> Any:
-    return import_data(
-        files=run.input(files), tokenizer=run.input("tokenizer"), settings=run.section(section), key=""
-    )
+    return import_data(files=run.input(files), tokenizer=run.input("tokenizer"), settings=run.section(section), key="")
