@@ -11,7 +11,6 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ks_2samp  # type: ignore[import-untyped]
 
 Numbers = NDArray[np.float64]
 DIGITS = 12  # log ratios that differ by rounding alone are ties
@@ -33,8 +32,8 @@ def choice_probability(nlls: ArrayLike, perturbed_nlls: ArrayLike) -> float:
     `nlls` [N] of the answers, `perturbed_nlls` [N, M] of the wrong ones.
     """
     right, wrong = _right_and_wrong(nlls, perturbed_nlls)
-    total = np.logaddexp.reduce(np.column_stack([-right, -wrong]), axis=1)
-    return float(np.exp(-right - total).mean())
+    lead = right[:, None] - wrong  # log P(wrong_i) / P(a): the ratio exists where each P underflows
+    return float(np.exp(-np.logaddexp(0, np.logaddexp.reduce(lead, axis=1))).mean())
 
 
 def log_truth_ratios(
@@ -54,7 +53,7 @@ def log_truth_ratios(
     right, wrong = _right_and_wrong(paraphrased_nlls, perturbed_nlls)
     if mean == "geometric":
         return right - wrong.mean(1)
-    return right + np.logaddexp.reduce(-wrong, axis=1) - np.log(wrong.shape[1])
+    return np.logaddexp.reduce(right[:, None] - wrong, axis=1) - np.log(wrong.shape[1])
 
 
 def forget_truth_ratio(log_ratios: ArrayLike) -> float:
@@ -84,6 +83,8 @@ def forget_quality(unlearned_log_ratios: ArrayLike, retained_log_ratios: ArrayLi
     samples = [np.round(np.asarray(each, np.float64), DIGITS) for each in (unlearned_log_ratios, retained_log_ratios)]
     if any(each.ndim != 1 or not len(each) or np.isnan(each).any() for each in samples):
         raise ValueError("expected the log truth ratios of both models on the forget rows, without a NaN")
+    from scipy.stats import ks_2samp  # type: ignore[import-untyped]  # seconds to import; the rest does without
+
     found = ks_2samp(*samples, alternative="two-sided", method="auto")
     return ForgetQuality(float(found.statistic), float(found.pvalue))
 
@@ -97,8 +98,7 @@ def rouge_l_recalls(generations: Sequence[str], answers: Sequence[str]) -> list[
     >>> rouge_l_recalls(["She writes novels"], ["She has written a novel"])
     [0.4]
     """
-    # Its stemmer's package takes seconds to import; the other metrics do without.
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]
+    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # seconds to import, as above
 
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     return [

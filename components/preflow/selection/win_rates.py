@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 
 Matrix = NDArray[np.float64]
 PairRMForm = Literal["order_averaged", "order_difference", "official"]
-ROUNDING = 1e-9  # win rates closer than this are equal: sums in another order differ in the last digits
+ROUNDING = 1e-12  # win rates closer than this are equal: sums in another order differ in the last digits
 
 
 def preference_matrix(judgments: Iterable[Mapping[str, Any]], ids: Sequence[str]) -> Matrix:
@@ -32,8 +32,8 @@ def preference_matrix(judgments: Iterable[Mapping[str, Any]], ids: Sequence[str]
     for i, first in enumerate(ids):
         for j in range(i + 1, len(ids)):
             second = ids[j]
-            forward, backward = answers.get((first, second), []), answers.get((second, first), [])
-            orders = [_mean(forward)] * bool(forward) + [1 - _mean(backward)] * bool(backward)
+            forward, backward = answers.get((first, second)), answers.get((second, first))
+            orders = ([_mean(forward)] if forward else []) + ([1 - _mean(backward)] if backward else [])
             if not orders:
                 raise ValueError(f"no judgment of {first!r} and {second!r}: a matrix needs all pairs of a prompt")
             matrix[i, j] = _mean(orders)
