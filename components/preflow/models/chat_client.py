@@ -4,6 +4,7 @@ import http.client
 import json
 import math
 import random
+import re
 import threading
 import time
 import urllib.error
@@ -18,12 +19,14 @@ from preflow.errors import ScorerError
 PASSING = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 529})
 LARGEST_ANSWER = 16 << 20
 SHOWN = 300
+FILTERED = "content_filter"
 FIRST_WAIT, LONGEST_BACKOFF = 1.0, 60.0
 
 
 @dataclass(frozen=True)
 class ChatAnswer:
-    """`finish_reason` is "length" where the answer was cut; `tokens` are those of question and answer, as counted there."""
+    """`finish_reason` is "length" where the answer was cut, FILTERED where the endpoint refused the texts; `tokens` are
+    those of question and answer, as counted there."""
 
     text: str
     finish_reason: str | None
@@ -40,6 +43,10 @@ class _Passing(Exception):
     def __init__(self, reason: str, wait: float | None = None):
         super().__init__(reason)
         self.wait = wait
+
+
+class _Filtered(Exception):
+    """The endpoint does not let this question pass: what it said counts as its answer, or one text would block a run."""
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -85,6 +92,8 @@ class ChatClient:
             self._await_turn()
             try:
                 return _read_answer(self._post(request))
+            except _Filtered as refusal:
+                return ChatAnswer(self._shown(refusal), FILTERED, 0)
             except _Passing as failure:
                 last = failure
             backoff = min(LONGEST_BACKOFF, self._first_wait * 2 ** (attempt - 1)) * random.uniform(0.5, 1)
@@ -140,6 +149,8 @@ class ChatClient:
         said = f"answered {error.code} {error.reason}: {body!r}"
         if error.code in PASSING and "insufficient_quota" not in body:
             return _Passing(said, _retry_after(error.headers.get("Retry-After")))
+        if error.code == 400 and re.search("content_?(filter|policy)", body, re.IGNORECASE):
+            return _Filtered(body)
         advice = {
             401: "Set the environment variable that endpoint.key_variable names to a valid key.",
             403: "Set the environment variable that endpoint.key_variable names to a key with this right.",
@@ -180,12 +191,14 @@ def _read_answer(body: bytes) -> ChatAnswer:
         content = json.loads(body)
         choice = content["choices"][0]
         message = choice["message"]
-        text = message["content"] if message.get("content") is not None else message["refusal"]
+        reason = choice.get("finish_reason")
+        nothing = "" if reason == FILTERED else None
+        text = next(each for each in (message.get("content"), message.get("refusal"), nothing) if each is not None)
         if not isinstance(text, str):
             raise TypeError
         tokens = (content.get("usage") or {}).get("total_tokens") or 0
-        return ChatAnswer(text, choice.get("finish_reason"), int(tokens))
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return ChatAnswer(text, reason, int(tokens))
+    except (ValueError, TypeError, LookupError, AttributeError, StopIteration):
         shown = " ".join(body.decode("utf-8", "replace").split())[:SHOWN]
         raise _Passing(f"answered with something that is no chat completion: {shown!r}") from None
 

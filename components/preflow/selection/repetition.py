@@ -1,8 +1,9 @@
 """Defects of sampled texts that need no judge: loops, copies, truncation.
 
 Rosset et al. 2024 (arXiv 2404.03715, section 5.1) make samples with heavy n-gram repetition automatic negatives, without
-saying how heavy. The measure and its default are the duplicate 5-gram rule of Rae et al. 2021 (arXiv 2112.11446, table
-A1), counted in words.
+saying how heavy. The measure is the duplicate 5-gram rule of Rae et al. 2021 (arXiv 2112.11446, table A1), counted in
+words. Their limit for web pages, 0.15, would flag 12 % of UltraFeedback's chosen answers (lists, code); half of the
+words, the default here, flags 0.2 %.
 """
 
 import re
@@ -50,7 +51,7 @@ def defects(
     finish_reasons: Sequence[str | None],
     *,
     n: int = 5,
-    max_repeated_share: float = 0.15,
+    max_repeated_share: float = 0.5,
 ) -> list[tuple[str, ...]]:
     """The flags of every sample of one prompt, in order; () for one without a defect.
 

@@ -189,6 +189,17 @@ def test_a_cut_answer_and_a_refusal(tmp_path: Path) -> None:
             ask(judge(server, tmp_path), ["green"], ["blue"])
 
 
+@pytest.mark.parametrize(
+    "filtered",
+    [fails(400, '{"error": {"code": "content_filter"}}'), says(None, finish_reason="content_filter")],
+)
+def test_texts_that_the_endpoint_does_not_let_pass(tmp_path: Path, filtered: chat_server.Behaviour) -> None:
+    with ChatServer([filtered], always=likes_red) as server:
+        one = judge(server, tmp_path, unparsed="tie", concurrency=1)
+        assert ask(one, ["rude", "red"], ["blue", "blue"]) == [0.5, 1]
+        assert (len(server.requests), one.counts.unparsed) == (2, 1)
+
+
 def test_the_first_failure_stops_the_rest_and_keeps_what_came(tmp_path: Path) -> None:
     def behave(question: str) -> chat_server.Behaviour:
         return fails(400, "bad") if "colour 3" in question else says("Winner: A")

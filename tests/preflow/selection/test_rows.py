@@ -95,7 +95,7 @@ def test_loops_are_found_and_prose_is_not() -> None:
         ("repetitive",),
         ("empty",),
     ]
-    loop_at_the_end = prose + " and so on and so on" * 6
+    loop_at_the_end = prose + " and so on and so on" * 12
     assert defects([loop_at_the_end], [None]) == [("repetitive",)]
     assert defects([loop_at_the_end], [None], max_repeated_share=0.9) == [()]
 
