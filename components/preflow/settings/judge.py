@@ -48,7 +48,7 @@ class EndpointSettings(Section):
     max_wait_seconds: float = setting(
         300.0,
         "longest wait that an endpoint may ask for; one that asks for more ends the step",
-        source="a coffee",
+        source="five minutes: more is an outage",
         gt=0.0,
     )
 
