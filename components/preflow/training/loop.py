@@ -69,7 +69,8 @@ class Trainer:
         self.folder, self.should_stop, self.before_batch = checkpoints, should_stop, before_batch
         self.accelerator = Accelerator(mixed_precision="no")
         first = next(iter(streams.values()))
-        self.schedule = Schedule(len(first), settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
+        number = first.num_examples
+        self.schedule = Schedule(number, settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
         self.trained, self.value = dict(trained), dict(value)
         optimizer = make_optimizer(self.trained.values(), settings, self.value.values())
         self.quantities = module.quantities
@@ -119,13 +120,17 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         self.scheduler.step()
         seconds = time.monotonic() - started
-        examples = len(next(iter(numbers.values())))
+        examples = len(self.schedule.batch(step))
         beta = self.settings.beta_equivalent
-        values = step_metrics(result, self.streams, numbers, self.quantities, beta) | norms | {
-            "train/learning_rate": float(rate),
-            "train/examples_per_second": examples / seconds,
-            "train/beta_equivalent": beta,
-        }
+        values = (
+            step_metrics(result, self.streams, numbers, self.quantities, beta)
+            | norms
+            | {
+                "train/learning_rate": float(rate),
+                "train/examples_per_second": examples / seconds,
+                "train/beta_equivalent": beta,
+            }
+        )
         if self.accelerator.is_main_process:
             self.observer.metrics(values, step=step + 1)
             self.observer.progress(step + 1, self.schedule.total_steps, "steps", f"loss {result.loss:.4f}")
@@ -135,12 +140,14 @@ class Trainer:
             )
 
     def _rows(self, step: int) -> dict[str, np.ndarray]:
-        """The examples of a step: of the first stream its batch, of another one as many rows."""
+        """The rows of a step: of the first stream those of its batch, of another one as many examples."""
         first, *others = self.streams
-        numbers = {first: self.schedule.batch(step)}
-        numbers |= {name: self.schedule.companions(step, len(self.streams[name])) for name in others}
-        self.before_batch(numbers[first], self.schedule.epoch_order(step))
-        return numbers
+        rows = {first: self.streams[first].rows_of(self.schedule.batch(step))}
+        for name in others:
+            other = self.streams[name]
+            rows[name] = other.rows_of(self.schedule.companions(step, other.num_examples))
+        self.before_batch(rows[first], self.streams[first].rows_of(self.schedule.epoch_order(step)))
+        return rows
 
     def _clip(self) -> dict[str, float]:
         """The policy and the value network are clipped apart: one must not scale down the other."""

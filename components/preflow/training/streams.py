@@ -74,11 +74,12 @@ class SequenceStore:
 
 @dataclass
 class Stream:
-    """Examples of one kind. Arrays have one entry per example, but `reference_logps` has one per sequence.
+    """Rows of one kind. Arrays have one entry per row, but `reference_logps` has one per sequence.
 
-    roles: role -> sequence number [N], or [N, K] for a role with K sequences; weight: of the example in a mean;
+    roles: role -> sequence number [N], or [N, K] for a role with K sequences; weight: of the row in a mean;
     preference: P(first role wins) for pairs; columns: what else the rows say (scores, desirable, ...), where all do.
     `references` says which entry of `reference_logps` a role is compared with, where it is not "reference".
+    examples: which rows go together into an optimizer batch, as one example of it; without, every row is one.
     """
 
     store: SequenceStore
@@ -92,9 +93,30 @@ class Stream:
     columns: dict[str, np.ndarray] = field(default_factory=dict)
     reference_logps: dict[str, np.ndarray] = field(default_factory=dict)
     references: dict[str, str] = field(default_factory=dict)
+    examples: Sequence[np.ndarray] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def num_examples(self) -> int:
+        """What batches are counted in."""
+        return len(self) if self.examples is None else len(self.examples)
+
+    def rows_of(self, examples: np.ndarray) -> np.ndarray:
+        """The rows that make up some examples, in the order of the examples."""
+        if self.examples is None or not len(examples):
+            return examples
+        return np.concatenate([self.examples[number] for number in examples])
+
+    def group_by_prompt(self) -> None:
+        """From now on all rows of a prompt are one example, and count as one: a row's weight is shared out among them."""
+        places: dict[str, list[int]] = {}
+        for number, prompt in enumerate(self.prompt_ids):
+            places.setdefault(prompt, []).append(number)
+        self.examples = [np.array(rows, dtype=np.int64) for rows in places.values()]
+        for rows in self.examples:
+            self.weight[rows] /= len(rows)
 
     def reference_of(self, role: str) -> np.ndarray:
         """[S] nats under the model that `role` is compared with."""
