@@ -109,7 +109,7 @@ def test_an_answer_that_is_late_is_given_up(tmp_path: Path, bad: chat_server.Beh
     with ChatServer([bad], always=likes_red) as server:
         start = time.monotonic()
         assert ask(judge(server, tmp_path, timeout_seconds=0.3), ["red"], ["blue"]) == [1]
-        assert time.monotonic() - start < 3
+        assert time.monotonic() - start < 20, "a server would hold it for 30 s, or for ever"
 
 
 def test_a_slow_answer_is_waited_for(tmp_path: Path) -> None:

@@ -93,8 +93,8 @@ def test_prompts_without_a_usable_answer() -> None:
 
 
 def test_nothing_a_model_writes_takes_long() -> None:
-    start = time.monotonic()
+    start = time.process_time()
     hostile = ["9" * 50_000, "1," * 25_000, "1 1/" * 10_000, "{" * 50_000, "answer: " * 5_000, r"\boxed{" * 5_000]
     for rule in (EXACT, NUMERIC):
         verify(hostile, ["1"] * len(hostile), rule)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
