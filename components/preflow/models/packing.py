@@ -27,6 +27,24 @@ class PromptGroup:
     def num_tokens(self) -> int:
         return len(self.prompt) + sum(len(completion) for completion in self.completions)
 
+    def parts(self, budget: int) -> list["PromptGroup"]:
+        """The completions in rows of at most `budget` tokens, the prompt in each: memory does not grow with their number."""
+        room, used = budget - len(self.prompt), 0
+        rows: list[list[int]] = []
+        for place, completion in enumerate(self.completions):
+            if rows and used + len(completion) <= room:
+                rows[-1].append(place)
+                used += len(completion)
+            else:
+                rows.append([place])
+                used = len(completion)
+        return [
+            PromptGroup(
+                self.prompt, tuple(self.completions[n] for n in row), tuple(self.indices[n] for n in row)
+            )
+            for row in rows
+        ]
+
 
 @dataclass(frozen=True)
 class PackedBatch:

@@ -5,6 +5,7 @@ log-odds that the first one wins (the ranking models of SLiC-HF and RSO).
 """
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from torch import Tensor, nn
 from preflow.artifacts.files import write_json
 from preflow.errors import ModelError
 from preflow.models.load import load_model
-from preflow.models.packing import PackedBatch
+from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
 from preflow.models.sequence_logps import SequenceLogps
 
 HEAD_FILE, ABOUT_FILE = "reward_head.safetensors", "reward_model.json"
+Progress = Callable[[int, int], None]
 
 
 class SequenceRewards(nn.Module):
@@ -38,9 +40,31 @@ class SequenceRewards(nn.Module):
         return self.head(last.to(self.head.weight.dtype)).T
 
 
+@torch.no_grad()
+def rewards_of(
+    module: SequenceRewards,
+    groups: Sequence[PromptGroup],
+    *,
+    micro_batch_tokens: int,
+    device: torch.device,
+    progress: Progress = lambda done, total: None,
+) -> dict[int, float]:
+    """The head's number of every sequence of `groups`, by the group's own indices; rows of similar length go together."""
+    found: dict[int, float] = {}
+    total = sum(len(group.indices) for group in groups)
+    parts = [part for group in groups for part in group.parts(micro_batch_tokens)]
+    for each in cut_by_tokens(parts, micro_batch_tokens):
+        packed = pack(each).to(device)
+        found.update(zip(packed.indices, module(packed)[0].tolist(), strict=True))
+        progress(len(found), total)
+    return found
+
+
 def save_head(rewards: SequenceRewards, folder: Path, about: dict[str, Any]) -> None:
     """Write the head and what it is (`head`: scalar or pairwise) beside the backbone's files."""
-    save_file({name: value.detach().contiguous() for name, value in rewards.head.state_dict().items()}, folder / HEAD_FILE)
+    save_file(
+        {name: value.detach().contiguous() for name, value in rewards.head.state_dict().items()}, folder / HEAD_FILE
+    )
     write_json(folder / ABOUT_FILE, about)
 
 

@@ -114,26 +114,12 @@ class GradientEngine:
         for sequence in sequences:
             by_prompt.setdefault(store.prompt_of[sequence], []).append(int(sequence))
         groups = [
-            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in part), tuple(part))
-            for prompt, each in by_prompt.items()
-            for part in (self._parts(name, prompt, each) if self.coupled else [each])
+            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in numbers), tuple(numbers))
+            for prompt, numbers in by_prompt.items()
         ]
+        if self.coupled:
+            groups = [part for group in groups for part in group.parts(self.micro_batch_tokens)]
         return [MicroBatch(name, cut) for cut in cut_by_tokens(groups, self.micro_batch_tokens)]
-
-    def _parts(self, name: str, prompt: int, sequences: list[int]) -> list[list[int]]:
-        """A prompt's sequences in parts that fit the budget together with the prompt: memory does not grow with their number."""
-        store = self.streams[name].store
-        room, used = self.micro_batch_tokens - store.prompts.length(prompt), 0
-        parts: list[list[int]] = []
-        for sequence in sequences:
-            length = store.completions.length(sequence)
-            if parts and used + length <= room:
-                parts[-1].append(sequence)
-                used += length
-            else:
-                parts.append([sequence])
-                used = length
-        return parts
 
     def _separable(self, batch: OptimizerBatch) -> StepResult:
         totals = {
