@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from preflow.losses.coupled import Coupled
-from preflow.losses.logps import logistic, margin
+from preflow.losses.logps import check_same_shape, logistic, margin
 
 NO_SPREAD = 1e-8  # nats: a gap_std below it says nothing, as before the first step, where every gap is 0
 
@@ -62,6 +62,7 @@ def beta_dpo(
     >>> found.losses, found.weights
     (tensor([0.6931, 0.6931, 0.6931, 0.6931]), tensor([0., 1., 1., 0.]))
     """
+    check_same_shape(policy_chosen_logps=policy_chosen_logps, draws=draws)
     h = margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
     gaps = gap_scale * h.detach().double()
     new = updated_averages(state, gaps, momentum=momentum, start=start)

@@ -28,15 +28,15 @@ def exo_pair(
         policy_chosen_logps, policy_rejected_logps: [B] nats, see `preflow.losses.logps`.
         reference_chosen_logps, reference_rejected_logps: [B] nats.
         beta: > 0; 0.1 as in TRL's index of the paper.
-        label_smoothing: in (0, 0.5): a hard label would make the reverse KL infinite. 1e-3 as in TRL's index.
+        label_smoothing: in (0, 1), below 0.5 for labels that mean something: a hard label would make the reverse KL infinite. 1e-3 as in TRL's index.
 
     >>> import torch
     >>> zero = torch.zeros(1)
     >>> exo_pair(zero, zero, zero, zero, label_smoothing=0.25)  # 0.5 * log(0.5 / 0.75) + 0.5 * log(0.5 / 0.25)
     tensor([0.1438])
     """
-    if not 0 < label_smoothing < 0.5:
-        raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 < label_smoothing < 0.5")
+    if not 0 < label_smoothing < 1:
+        raise ValueError(f"label_smoothing is {label_smoothing}; expected 0 < label_smoothing < 1")
     z = beta * margin(policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps)
     won = z.sigmoid() * (logsigmoid(z) - math.log1p(-label_smoothing))
     lost = (-z).sigmoid() * (logsigmoid(-z) - math.log(label_smoothing))

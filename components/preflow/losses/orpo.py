@@ -13,6 +13,8 @@ from torch import Tensor
 
 from preflow.losses.logps import check_same_shape, logistic
 
+CERTAIN = -1e-15  # nats: a log-prob above it counts as this one, so that its odds and their slope (1e15) are finite
+
 
 def orpo(
     policy_chosen_logps: Tensor,
@@ -46,12 +48,12 @@ def orpo(
 
 
 def log_odds(logps: Tensor) -> Tensor:
-    """log(p / (1 - p)), [B], from log p <= 0. Certainty (log p = 0) counts as p = 1 - eps, so that its odds are finite.
+    """log(p / (1 - p)), [B], from log p <= 0; finite for log p = 0 too, see `CERTAIN`.
 
     >>> log_odds(torch.tensor([0.5, 0.2]).log()).exp()
     tensor([1.0000, 0.2500])
     """
-    below_one = logps.clamp(max=-torch.finfo(logps.dtype).eps)
+    below_one = logps.clamp(max=CERTAIN)
     # log(1 - exp(x)) keeps its digits as log(-expm1(x)) for x near 0 and as log1p(-exp(x)) elsewhere (Maechler 2012).
     # Each form gets arguments of its own half only: the other one's infinite slope would be 0 * inf = NaN.
     near = below_one > -math.log(2)

@@ -14,6 +14,7 @@ from torch import Tensor
 from preflow.losses.coupled import Coupled
 from preflow.losses.dpo import dpo
 from preflow.losses.likelihood import nll, nll_per_token
+from preflow.losses.logps import check_same_shape
 
 
 def rpo(
@@ -43,6 +44,7 @@ def rpo(
     >>> rpo(zero - 2, zero, zero - 2, zero, tokens, alpha=1.0).losses - torch.tensor(2.0).log()  # 4 nats, 4 tokens
     tensor([1., 1.])
     """
+    check_same_shape(policy_chosen_logps=policy_chosen_logps, chosen_num_tokens=chosen_num_tokens)
     preference = dpo(
         policy_chosen_logps, policy_rejected_logps, reference_chosen_logps, reference_rejected_logps, beta=beta
     )

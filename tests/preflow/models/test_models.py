@@ -1,6 +1,5 @@
 """Log-probs, sampling and scorers."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,18 +17,6 @@ from preflow.models.sampling import Sample, draw_tokens, sample
 from preflow.models.scorers import load_scorer, score_batches
 from preflow.models.sequence_logps import SequenceLogps, _ChunkedLogps
 from preflow.text.tokenizer import Tokenizer
-
-VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "losses.json").read_text())["sequence_logps"]
-
-
-def test_shift_by_one_as_in_the_vector() -> None:
-    """The head's input is the logits row itself, its weight the identity: what remains is gather and log-softmax."""
-    logits, ids = torch.tensor(VECTOR["logits"], dtype=torch.float64), VECTOR["input_ids"]
-    packed = pack([PromptGroup(ids[:2], (ids[2:4],), (0,))])
-    hidden = logits[None][packed.rows, packed.columns]
-    found = _ChunkedLogps.apply(hidden, torch.eye(4, dtype=torch.float64), None, packed.targets, 1)
-    assert found.tolist() == pytest.approx(VECTOR["token_logps_positions_1_to_4"][1:3])
-    assert float(found.sum()) == pytest.approx(VECTOR["sum_logp"])
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 100])

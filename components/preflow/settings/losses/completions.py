@@ -59,7 +59,7 @@ class _ForgetLoss(LossSection):
     extras: ClassVar[tuple[str, ...]] = ("forget_weight", "retain", "retain_weight", "retain_reduction")
 
     name: str = setting("", "of the subclass", source="of the subclass")
-    forget_weight: float = setting(1.0, "of the forget term", source="NPO section 4", gt=0.0)
+    forget_weight: float = setting(1.0, "of the forget term", source="NPO section 4", ge=0.0)
     retain: Literal["none", "nll", "kl"] = setting(
         "nll",
         "what holds the retain rows: likelihood, KL(reference || policy), or nothing",

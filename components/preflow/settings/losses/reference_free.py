@@ -106,7 +106,7 @@ class ORPOLoss(LossSection):
     name: Literal["orpo"] = setting(
         "orpo", "NLL(chosen) - lam * log sigmoid(log odds ratio)", source="arXiv 2403.07691"
     )
-    lam: float = setting(0.1, "weight of the odds ratio (TRL's beta)", source="ORPO's experiments", gt=0.0)
+    lam: float = setting(0.1, "weight of the odds ratio (TRL's beta)", source="ORPO's experiments", ge=0.0)
     nll_reduction: NLLReduction = setting(
         "token_mean", "over the batch's tokens, each completion's, or none", source="official code"
     )
