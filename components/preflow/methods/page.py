@@ -18,9 +18,10 @@ class Method:
     """A page of the catalogue.
 
     `sections` are the run-file sections that the workflow always has, in the order of its steps, `optional` those that it
-    has when the run file names them; any other one is refused. `data` are the kinds of rows it starts from, `losses` the
-    losses that fit them, the default first. `reference` says in words what the policy is held against, `on_policy`
-    whether the policy's own samples are trained on.
+    has when the run file names them, `with_data` those that go with one kind of rows only; any other one is refused. Of
+    the optional ones in `one_of` it must name exactly one. `data` are the kinds of rows it starts from, `losses` the losses
+    that fit them, the default first. `reference` says in words what the policy is held against, `on_policy` whether the
+    policy's own samples are trained on.
     """
 
     name: str
@@ -36,8 +37,14 @@ class Method:
     reference: str = "the start model"
     on_policy: bool = False
     optional: tuple[str, ...] = ()
+    with_data: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    one_of: tuple[str, ...] = ()
     defaults: Mapping[str, Mapping[str, Default]] = field(default_factory=dict)
     starter: Mapping[str, Any] = field(default_factory=dict)
+
+    def sections_for(self, kind: str | None) -> tuple[str, ...]:
+        """The sections that the workflow always has when it starts from rows of `kind`."""
+        return (*self.sections, *self.with_data.get(kind or "", ()))
 
     @property
     def url(self) -> str:

@@ -3,6 +3,8 @@
 from typing import Any
 
 from preflow.errors import SettingsError
+from preflow.settings.rewarding import rewards_without_effect
+from preflow.settings.selecting import rounds_without_effect
 
 
 def refuse_without_effect(run_file: Any, content: dict[str, Any], where: str) -> None:
@@ -23,8 +25,6 @@ def _without_effect(run: Any) -> list[tuple[str, str, str]]:
         found += [("data", key, "evaluation has files of its own") for key in ("heldout", "heldout_fraction")]
     if run.rejection and run.rejection.rule == "best_of_n":
         found += [("rejection", key, "best_of_n draws nothing") for key in ("temperature", "seed")]
-    if run.pairs and run.pairs.rule == "best_worst":
-        found.append(("pairs", "seed", "best_worst draws nothing"))
     if run.evaluate.samples_per_prompt == 0:
         found += [("evaluate", key, "samples_per_prompt is 0") for key in ("judge", "baseline", "temperature", "top_k")]
-    return found
+    return found + rewards_without_effect(run) + rounds_without_effect(run)

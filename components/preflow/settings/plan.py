@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from preflow.errors import SettingsError
+from preflow.settings.judge import JudgeSection
 from preflow.settings.more_data import MoreData
 from preflow.settings.runfile import MORE_DATA, RunFile
 from preflow.settings.sections import make_sections
 
-TRAINED_REWARD_MODEL = "reward_model"
-"""As a scorer: the reward model that the workflow trains."""
 InputKind = Literal["model", "tokenizer", "files", "scorer"]
 
 
@@ -21,7 +20,8 @@ class InputSpec:
     """Something that enters the workflow from outside.
 
     `source` by kind: model: folder, hub id or URI; tokenizer: {"model": ..., "text": TextSettings};
-    files: {"train": [paths], "heldout": [paths]}; scorer: FILE.py:FUNCTION, MODULE:FUNCTION, or None for none.
+    files: {"train": [paths], "heldout": [paths]}; scorer: FILE.py:FUNCTION, MODULE:FUNCTION, FILE.json (a preference
+    matrix), or None for none.
     """
 
     name: str
@@ -76,9 +76,16 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
             inputs[f"{name}_files"] = InputSpec(
                 f"{name}_files", "files", {"train": _expand(more.files, folder), "heldout": []}
             )
-    if run.score and run.score.scorer != TRAINED_REWARD_MODEL:
-        inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(run.score.scorer, folder))
+    if run.score and run.score.kind != "reward_model":
+        reference = run.score.scorer if run.score.kind == "function" else None
+        inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(reference, folder))
+    if run.judge and run.judge.kind in ("function", "matrix"):
+        inputs["pair_judge"] = InputSpec("pair_judge", "scorer", _pair_judge(run.judge, folder))
     return inputs
+
+
+def _pair_judge(judge: JudgeSection, folder: Path) -> str | None:
+    return str(_existing(judge.judge, folder)) if judge.kind == "matrix" else _scorer(judge.judge, folder)
 
 
 def _scorer(reference: str | None, folder: Path) -> str | None:

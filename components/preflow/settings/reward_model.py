@@ -4,19 +4,24 @@ from typing import Literal
 
 from preflow.settings.more_data import MoreData
 from preflow.settings.section import setting
-from preflow.settings.train import TrainOptions
+from preflow.settings.train import Term, TrainOptions, TrainSettings
+
+HeadKind = Literal["scalar", "pairwise"]
+LOSSES = "preflow.losses.reward_model"
 
 
-class RewardModelSettings(TrainOptions):
-    """What the step `train_reward_model` receives. `batch_size` counts prompts: all pairs of a prompt are one example."""
+class RewardModelOptions(TrainOptions):
+    """What the run file says about the reward model. `batch_size` counts prompts: all pairs of a prompt are one example."""
 
-    head: Literal["scalar", "pairwise"] = setting(
+    head: HeadKind = setting(
         "scalar",
         "scalar: a Bradley-Terry reward per completion; pairwise: which of two completions in one text wins",
         source="InstructGPT section 3.5; SLiC-HF and RSO rank pairs",
     )
     learning_rate: float = setting(9e-6, "peak", source="InstructGPT appendix C", gt=0.0)
-    schedule: Literal["constant", "linear", "cosine"] = setting("cosine", "after the warm-up", source="InstructGPT appendix C")
+    schedule: Literal["constant", "linear", "cosine"] = setting(
+        "cosine", "after the warm-up", source="InstructGPT appendix C (there to a tenth of the peak)"
+    )
     center_coefficient: float = setting(
         0.0,
         "of the mean squared sum of a pair's rewards: keeps them around zero; scalar heads only",
@@ -24,6 +29,18 @@ class RewardModelSettings(TrainOptions):
         ge=0.0,
     )
 
+    def terms(self) -> tuple[Term, ...]:
+        """The objective of the head."""
+        if self.head == "scalar":
+            return (Term(loss=f"{LOSSES}:bradley_terry", arguments={"center": self.center_coefficient}),)
+        return (Term(loss=f"{LOSSES}:ranking", roles={"comparison": "comparison"}),)
 
-class RewardModelSection(RewardModelSettings):
+
+class RewardModelSection(RewardModelOptions):
     data: MoreData | None = setting(None, "human pairs; none: the data's own pairs", source="the data's own")
+
+
+class RewardModelSettings(TrainSettings):
+    """What the step `train_reward_model` receives."""
+
+    head: HeadKind = setting("scalar", "as in reward_model", source="reward_model")

@@ -21,10 +21,12 @@ from preflow.settings.pairs import PairsSettings
 from preflow.settings.reference import ReferenceSettings
 from preflow.settings.rejection import RejectionSettings
 from preflow.settings.reward_model import RewardModelSection
-from preflow.settings.rl import RLSettings
+from preflow.settings.rewarding import reward_problem
+from preflow.settings.rl import RLOptions
 from preflow.settings.rounds import RoundsSettings
-from preflow.settings.score import ScoreOptions
+from preflow.settings.score import ScoreSection
 from preflow.settings.section import Section, explain, setting
+from preflow.settings.selecting import refuse_contradictions
 from preflow.settings.stages import StagesSettings
 from preflow.settings.text import TextSettings
 from preflow.settings.tracking import TrackingSettings
@@ -63,14 +65,6 @@ class DataSection(ImportOptions):
     @property
     def files(self) -> tuple[str, ...]:
         return getattr(self, self.kind)
-
-
-class ScoreSection(ScoreOptions):
-    scorer: str = setting(
-        ...,
-        "FILE.py:FUNCTION or MODULE:FUNCTION (the function takes prompts and completions, returns scores), or reward_model",
-        source="yours",
-    )
 
 
 class SftSection(TrainOptions):
@@ -118,7 +112,7 @@ class RunFile(Section):
     reference: ReferenceSettings | None = setting(None, "how reference log-probs are computed", source="defaults")
     loss: Annotated[LossSettings | None, Field(description="the loss and its arguments")] = None
     train: TrainOptions = setting(TrainOptions(), "optimizer and batches", source="defaults")
-    rl: RLSettings | None = setting(None, "on-policy reinforcement learning", source="defaults")
+    rl: RLOptions | None = setting(None, "on-policy reinforcement learning", source="defaults")
     evaluate: EvaluateSection = setting(EvaluateSection(), "what is measured on held-out data", source="defaults")
     tracking: TrackingSettings = setting(TrackingSettings(), "where runs are recorded", source="defaults")
     hardware: str = setting("cpu", "`cpu`, or a hardware profile (a YAML file)", source="a laptop")
@@ -127,9 +121,19 @@ class RunFile(Section):
         "float32", "of every section that runs a model and does not name its own", source="exact on every device"
     )
 
+    @model_validator(mode="after")
+    def _rewards_come_from_somewhere(self) -> Self:
+        if problem := reward_problem(self):
+            raise ValueError(problem)
+        return self
+
 
 ALWAYS = frozenset({"method", "model", "text", "tracking", "hardware", "seed", "dtype"})
-REQUIRED_IN_SECTION = {"score": "scorer: FILE.py:FUNCTION", "retain": "files: retain.jsonl"}
+REQUIRED_IN_SECTION = {
+    "judge": "judge: FILE.py:FUNCTION",
+    "score": "scorer: FILE.py:FUNCTION",
+    "retain": "files: retain.jsonl",
+}
 
 
 def load_run_file(path: Path, overrides: tuple[str, ...] = ()) -> RunFile:
@@ -148,12 +152,14 @@ def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), whe
     method = find_method(str(content["method"]))
     _refuse_unused_sections(content, method, where)
     _refuse_unfit(content, method, where)
+    _refuse_none_or_several(content, method, where)
     filled = _with_method_defaults(content, method)
     try:
         run_file = RunFile.model_validate(filled)
     except ValidationError as error:
         raise SettingsError(explain(error, RunFile, where)) from None
     refuse_without_effect(run_file, content, where)
+    refuse_contradictions(run_file, where)
     return run_file
 
 
@@ -204,23 +210,27 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
 
 
 def _refuse_unused_sections(content: dict[str, Any], method: Method, where: str) -> None:
-    known = set(RunFile.model_fields)
-    unused = [name for name in content if name in known - ALWAYS - {*method.sections, *method.optional}]
+    known, kind = set(RunFile.model_fields), _kind_of(content)
+    used = (*method.sections_for(kind), *method.optional)
+    unused = [name for name in content if name in known - ALWAYS - set(used)]
     if unused:
-        uses = ", ".join((*method.sections, *method.optional))
+        start = f" from {kind}" if kind in method.with_data or unused[0] in sum(method.with_data.values(), ()) else ""
         raise SettingsError(
-            f"{where}: {unused[0]!r} has no effect for {method.name}, which uses {uses}. Remove the section."
+            f"{where}: {unused[0]!r} has no effect for {method.name}{start}, which uses {', '.join(used)}. Remove the section."
         )
 
 
+def _kind_of(content: dict[str, Any]) -> str | None:
+    """The kind of rows that a run file starts from; None where it does not name exactly one."""
+    data = content.get("data")
+    kinds = [kind for kind in KINDS if data.get(kind)] if isinstance(data, dict) else []
+    return kinds[0] if len(kinds) == 1 else None
+
+
 def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
-    data, loss = content.get("data"), content.get("loss")
-    if isinstance(data, dict):
-        kinds = [kind for kind in KINDS if data.get(kind)]
-        if len(kinds) == 1 and kinds[0] not in method.data:
-            raise SettingsError(
-                f"{where}: data.{kinds[0]} given, but {method.name} starts from {' or '.join(method.data)}."
-            )
+    kind, loss = _kind_of(content), content.get("loss")
+    if kind is not None and kind not in method.data:
+        raise SettingsError(f"{where}: data.{kind} given, but {method.name} starts from {' or '.join(method.data)}.")
     name = loss.get("name") if isinstance(loss, dict) else None
     if name is not None and name in loss_names() and name not in method.losses:
         raise SettingsError(
@@ -228,9 +238,26 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
         )
 
 
+def _refuse_none_or_several(content: dict[str, Any], method: Method, where: str) -> None:
+    named = [name for name in method.one_of if content.get(name) is not None]
+    if method.one_of and len(named) != 1:
+        fix = (
+            "Remove one."
+            if named
+            else f"Add one, e.g. {method.one_of[0]}: {{{REQUIRED_IN_SECTION[method.one_of[0]]}}}."
+        )
+        raise SettingsError(
+            f"{where}: found {' and '.join(named) or 'none'} of the sections {' and '.join(method.one_of)}; {method.name} takes "
+            f"exactly one. {fix}"
+        )
+    for name in set(method.one_of) - set(named):
+        content.pop(name, None)
+
+
 def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, Any]:
     filled = dict(content, method=method.name)
-    for section in (*method.sections, *(name for name in method.optional if name in content)):
+    sections = method.sections_for(_kind_of(content))
+    for section in (*sections, *(name for name in method.optional if name in content)):
         given = filled.get(section)
         if given is None and section in REQUIRED_IN_SECTION:
             raise SettingsError(

@@ -4,21 +4,29 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from preflow.artifacts.ids import content_id
 from preflow.settings.data import ImportOptions, ImportSettings
 from preflow.settings.evaluate import EvaluateOptions, EvaluateSettings
 from preflow.settings.generate import GenerateOptions, GenerateSettings
+from preflow.settings.history import HistorySettings
+from preflow.settings.judge import JudgeOptions, JudgeSettings
 from preflow.settings.more_data import MoreData
 from preflow.settings.objective import COMPLETION, nll_term
 from preflow.settings.runfile import MORE_DATA, RunFile
-from preflow.settings.score import ScoreOptions, ScoreSettings
+from preflow.settings.reward_model import RewardModelSettings
+from preflow.settings.rl import RLOptions, RLSettings
+from preflow.settings.score import ScoreSettings, of_reward_model
 from preflow.settings.section import Section
+from preflow.settings.select import SelectSettings
 from preflow.settings.stages import StageSettings
 from preflow.settings.train import TrainOptions, TrainSettings
 
-AS_THEY_ARE = ("rejection", "pairs", "reference", "judge", "reward_model", "rl", "convert")
+AS_THEY_ARE = ("rejection", "pairs", "reference", "convert")
 """Sections that their step receives as the run file has them."""
 IMPORTED_AS = {"negatives": "sft", "forget": "sft"}
 """Kinds of data that are read as another kind is."""
+MEASURED = ("reward_model",)
+"""Sections whose own rows are partly held out: a reward model's accuracy is told."""
 
 Named = tuple[str, Section]
 
@@ -27,9 +35,9 @@ def make_sections(run: RunFile, inputs: Mapping[str, Any]) -> dict[str, str]:
     """Canonical JSON per pipeline parameter. `inputs` are the plan's, by name."""
     found: list[Named] = [*_data(run, inputs), *_more_data(run), *_generate(run), *_train(run), *_stages(run)]
     found += [(name, getattr(run, name)) for name in AS_THEY_ARE if getattr(run, name, None) is not None]
-    if run.score:
-        found.append(("score", ScoreSettings(**only(run.score, ScoreOptions), function=function_of(run.score.scorer))))
-    found.append(("evaluate", _evaluate(run, inputs)))
+    found += [*_rewards(run), *_judge(run), *_rounds(run)]
+    measured = _evaluate(run, inputs)
+    found += [("evaluate", measured), *_between_rounds(run, measured)]
     return {name: section.canonical() for name, section in found}
 
 
@@ -53,12 +61,12 @@ def _data(run: RunFile, inputs: Mapping[str, Any]) -> Iterator[Named]:
 
 
 def _more_data(run: RunFile) -> Iterator[Named]:
-    """Rows beside the data are all trained on."""
+    """Rows beside the data are all trained on, but for those that something is measured on."""
     for name, kind in MORE_DATA.items():
         section = getattr(run, name)
         more = section if isinstance(section, MoreData) else getattr(section, "data", None)
         if more is not None:
-            reading = only(more, ImportOptions) | {"heldout_fraction": 0.0}
+            reading = only(more, ImportOptions) | ({} if name in MEASURED else {"heldout_fraction": 0.0})
             yield f"{name}_data", ImportSettings(**reading, kind=kind)
 
 
@@ -77,7 +85,7 @@ def _generate(run: RunFile) -> Iterator[Named]:
 def _train(run: RunFile) -> Iterator[Named]:
     if run.sft is not None:
         nll = nll_term(1.0, role=COMPLETION["completion"], mean="token_mean")
-        yield "sft", TrainSettings(**only(run.sft, TrainOptions), objective=(nll,))
+        yield "sft", TrainSettings(**only(run.sft, TrainOptions), objective=(nll,), beta_equivalent=None)
     if run.loss is None:
         return
     facts = {"beta_equivalent": run.loss.beta_equivalent, "standardise_scores": run.loss.standardise_scores}
@@ -86,6 +94,44 @@ def _train(run: RunFile) -> Iterator[Named]:
         weaker = run.loss.model_copy(update={"beta": run.loss.beta / run.stages.count})
         facts["beta_equivalent"] = weaker.beta_equivalent
         yield "train_control", TrainSettings(**run.train.model_dump(), **facts, objective=weaker.terms())
+
+
+def _rewards(run: RunFile) -> Iterator[Named]:
+    """Who scores what the policy writes: in a step of its own, or inside of reinforcement learning."""
+    if run.reward_model is not None:
+        options, head = only(run.reward_model, TrainOptions), run.reward_model.head
+        objective = run.reward_model.terms()
+        yield "reward_model", RewardModelSettings(**options, objective=objective, head=head, beta_equivalent=None)
+    score = run.score.settings() if run.score else of_reward_model(run.dtype)
+    if run.rl is not None:
+        yield "rl", RLSettings(**only(run.rl, RLOptions), score=score)
+    elif run.score is not None:
+        yield "score", score
+
+
+def _judge(run: RunFile) -> Iterator[Named]:
+    if run.judge is not None:
+        own = {"kind": run.judge.kind} | (
+            {"function": function_of(run.judge.judge)} if run.judge.kind == "function" else {}
+        )
+        yield "judge", JudgeSettings(**only(run.judge, JudgeOptions), **own)
+
+
+def _rounds(run: RunFile) -> Iterator[Named]:
+    """Pairs of earlier rounds that a round trains on again."""
+    if run.rounds is None or not run.rounds.history_share or run.pairs is None:
+        return
+    share = {"newest_share": run.rounds.history_share, "decay": run.rounds.history_decay, "seed": run.pairs.seed}
+    for turn in range(1, run.rounds.count):
+        yield f"history_{turn}", HistorySettings(round=turn, **share)
+
+
+def _between_rounds(run: RunFile, measured: EvaluateSettings) -> Iterator[Named]:
+    """By what rounds are compared: an evaluation with draws of its own, so that the last one is not of the luckiest."""
+    if run.rounds is not None and run.rounds.keep == "best" and run.rounds.count > 1:
+        update = {"seed": int(content_id("rounds", measured.seed)[:12], 16), "kl_samples_per_prompt": 0}
+        yield "evaluate_round", measured.model_copy(update=update)
+        yield "select", SelectSettings(metric=run.rounds.metric)
 
 
 def _stages(run: RunFile) -> Iterator[Named]:
@@ -100,13 +146,20 @@ def _evaluate(run: RunFile, inputs: Mapping[str, Any]) -> EvaluateSettings:
         **only(run.evaluate, EvaluateOptions),
         judge_function=function_of(judge) if judge else None,
         judge_is_scorer="scorer" in inputs and _same_function(judge, inputs["scorer"].source),
-        beta=run.loss.beta_equivalent if run.loss else 1.0,
+        beta=_strength(run),
     )
 
 
-def _same_function(judge: str | None, scorer: str) -> bool:
+def _strength(run: RunFile) -> float:
+    """What an implicit reward is multiplied with: the loss's own beta, or the KL penalty's."""
+    if run.loss is not None:
+        return float(run.loss.beta_equivalent)
+    return run.rl.beta or 1.0 if run.rl else 1.0
+
+
+def _same_function(judge: str | None, scorer: str | None) -> bool:
     """Whether both name one function, in one module or in files of equal content."""
-    if judge is None or function_of(judge) != function_of(scorer):
+    if judge is None or scorer is None or function_of(judge) != function_of(scorer):
         return False
     places = [Path(reference.rpartition(":")[0]) for reference in (judge, scorer)]
     if all(place.suffix == ".py" for place in places):

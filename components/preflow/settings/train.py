@@ -69,11 +69,12 @@ class TrainOptions(Section):
 class TrainSettings(TrainOptions):
     """What the step `train_preference` receives."""
 
-    objective: tuple[Term, ...] = setting(
-        (Term(),), "the terms of the objective, summed", source="the loss section"
-    )
-    beta_equivalent: float = setting(
-        0.1, "the loss's strength in units of DPO's beta, so that sweeps compare like with like", source="the loss", gt=0.0
+    objective: tuple[Term, ...] = setting((Term(),), "the terms of the objective, summed", source="the loss section")
+    beta_equivalent: float | None = setting(
+        0.1,
+        "the loss's strength in units of DPO's beta, so that sweeps compare like with like; null: it has none",
+        source="the loss",
+        gt=0.0,
     )
     standardise_scores: bool = setting(
         False, "shift and scale the data's scores to mean 0 and deviation 1", source="DRO section 4"

@@ -123,13 +123,13 @@ class Trainer:
         examples = len(self.schedule.batch(step))
         beta = self.settings.beta_equivalent
         values = (
-            step_metrics(result, self.streams, numbers, self.quantities, beta)
+            step_metrics(result, self.streams, numbers, self.quantities, beta or 1.0)
             | norms
             | {
                 "train/learning_rate": float(rate),
                 "train/examples_per_second": examples / seconds,
-                "train/beta_equivalent": beta,
             }
+            | ({} if beta is None else {"train/beta_equivalent": beta})
         )
         if self.accelerator.is_main_process:
             self.observer.metrics(values, step=step + 1)

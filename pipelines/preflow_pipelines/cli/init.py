@@ -49,7 +49,7 @@ def full_run_file(method: Method) -> str:
     lines = [f"# {method.title}: {method.url}", f"# {method.idea}", f"method: {method.name}", "model: ./my-model"]
     for name in ("seed", "dtype", "hardware"):
         lines.append(_line(name, RunFile.model_fields[name], RunFile.model_fields[name].default, ""))
-    for section in ("text", *method.sections, "tracking"):
+    for section in ("text", *method.sections_for(_kind(method)), "tracking"):
         lines += ["", f"{section}:"]
         model = section_model(section, method)
         for name, field in model.model_fields.items():
@@ -62,6 +62,11 @@ def full_run_file(method: Method) -> str:
 
 
 _ABSENT = object()
+
+
+def _kind(method: Method) -> str | None:
+    """The kind of rows that the method's starter begins with."""
+    return next((kind for kind in method.data if kind in method.starter.get("data", {})), None)
 
 
 def section_model(section: str, method: Method) -> type[BaseModel]:
