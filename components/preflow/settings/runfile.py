@@ -10,7 +10,7 @@ from preflow.errors import SettingsError
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
 from preflow.settings.convert import ConvertOptions
-from preflow.settings.data import ImportOptions
+from preflow.settings.data import ImportOptions, refuse_aggregation
 from preflow.settings.effects import refuse_without_effect
 from preflow.settings.evaluate import EvaluateOptions
 from preflow.settings.generate import DType, GenerateOptions
@@ -56,6 +56,7 @@ class DataSection(ImportOptions):
         named = [kind for kind in KINDS if getattr(self, kind)]
         if len(named) != 1:
             raise ValueError(f"name exactly one of {', '.join(KINDS)} (found {', '.join(named) or 'none'})")
+        refuse_aggregation(self, self.kind)
         return self
 
     @property
@@ -239,8 +240,9 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
 
 
 def _refuse_none_or_several(content: dict[str, Any], method: Method, where: str) -> None:
+    choice = set(method.one_of) & {*method.sections_for(_kind_of(content)), *method.optional}
     named = [name for name in method.one_of if content.get(name) is not None]
-    if method.one_of and len(named) != 1:
+    if choice and len(named) != 1:
         fix = (
             "Remove one."
             if named
@@ -256,7 +258,8 @@ def _refuse_none_or_several(content: dict[str, Any], method: Method, where: str)
 
 def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, Any]:
     filled = dict(content, method=method.name)
-    sections = method.sections_for(_kind_of(content))
+    always = method.sections_for(_kind_of(content))
+    sections = [name for name in always if name not in method.one_of or name in content]
     for section in (*sections, *(name for name in method.optional if name in content)):
         given = filled.get(section)
         if given is None and section in REQUIRED_IN_SECTION:

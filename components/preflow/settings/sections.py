@@ -12,10 +12,10 @@ from preflow.settings.history import HistorySettings
 from preflow.settings.judge import JudgeOptions, JudgeSettings
 from preflow.settings.more_data import MoreData
 from preflow.settings.objective import COMPLETION, nll_term
-from preflow.settings.runfile import MORE_DATA, RunFile
 from preflow.settings.reward_model import RewardModelSettings
 from preflow.settings.rl import RLOptions, RLSettings
-from preflow.settings.score import ScoreSettings, of_reward_model
+from preflow.settings.runfile import MORE_DATA, RunFile
+from preflow.settings.score import of_reward_model
 from preflow.settings.section import Section
 from preflow.settings.select import SelectSettings
 from preflow.settings.stages import StageSettings
@@ -23,7 +23,7 @@ from preflow.settings.train import TrainOptions, TrainSettings
 
 AS_THEY_ARE = ("rejection", "pairs", "reference", "convert")
 """Sections that their step receives as the run file has them."""
-IMPORTED_AS = {"negatives": "sft", "forget": "sft"}
+IMPORTED_AS = {"forget": "sft"}
 """Kinds of data that are read as another kind is."""
 MEASURED = ("reward_model",)
 """Sections whose own rows are partly held out: a reward model's accuracy is told."""
