@@ -52,8 +52,19 @@ class InputStore:
     def __init__(self, home: Path, index: DigestIndex, say: Callable[[str], None] = lambda text: None):
         self.home, self.folder, self.index, self.say = home, home / "inputs", index, say
 
-    def stage(self, spec: InputSpec) -> StagedInput:
-        """Raises SettingsError, ModelError or ScorerError for what cannot be read."""
+    def stage(self, spec: InputSpec, kept: StagedInput | None = None) -> StagedInput:
+        """`kept` is what another run staged: it is taken if it is still there, whatever became of the user's files.
+
+        Raises SettingsError, ModelError or ScorerError for what cannot be read.
+        """
+        if kept and kept.is_whole(self.index):
+            return kept
+        staged = self._stage(spec)
+        if kept and kept.digest != staged.digest:
+            self.say(f"{spec.name}: the store has lost what the run read; taken from {spec.source} as it is now")
+        return staged
+
+    def _stage(self, spec: InputSpec) -> StagedInput:
         self.folder.mkdir(parents=True, exist_ok=True)
         with exclusive(self.home / "cache" / "locks" / "inputs"):
             stagers: dict[str, Callable[[Any], StagedInput]] = {

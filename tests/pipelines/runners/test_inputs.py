@@ -134,6 +134,26 @@ def test_under_a_digest_lie_the_bytes_that_have_it_or_nothing(tmp_path: Path, mo
     assert stored.read_text() == "{}\n{}\n"
 
 
+def test_what_another_run_read_is_taken_from_the_store(tmp_path: Path) -> None:
+    """`rerun` means the data that the run had, not what the file holds by now."""
+    data, said = tmp_path / "a.jsonl", []
+    data.write_text("{}\n")
+    spec = InputSpec("data_files", "files", {"train": [str(data)], "heldout": []})
+    with open_store(tmp_path / "home", said.append) as store:
+        first = store.stage(spec)
+        data.write_text("{ }\n")
+        assert store.stage(spec, first) == first
+        data.unlink()
+        assert store.stage(spec, first) == first
+        shutil.rmtree(first.uri)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            store.stage(spec, first)
+        data.write_text("{ }\n")
+        assert not said
+        assert store.stage(spec, first).digest != first.digest
+        assert "has lost what the run read" in said[0]
+
+
 def test_staged_weights_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link in the store changes the ctime of the user's file."""
     model = tiny.make_model(tmp_path / "model")
