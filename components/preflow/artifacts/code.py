@@ -72,6 +72,12 @@ def code_digest(roots: Sequence[str]) -> CodeDigest:
     return CodeDigest(hashlib.sha256(text.encode()).hexdigest()[:12], modules, tuple(sorted(foreign)))
 
 
+def module_digest(name: str) -> str | None:
+    """The digest of one module of ours as it is now; None if it is gone."""
+    path = _source(name)
+    return _parse(str(path), path.stat().st_mtime_ns, name, path.name == "__init__.py")[0] if path else None
+
+
 def _source(module: str) -> Path | None:
     """The file of a module of ours, found without importing it."""
     top = importlib.util.find_spec(PACKAGE)
