@@ -36,6 +36,7 @@ class PackedBatch:
     None where every row is one sequence and plain causal attention does the same.
     rows, columns: [N] where the hidden state stands that predicts each completion token; targets: [N] the token;
     sequences: [N] which of the S sequences it belongs to; indices: the caller's number of each of the S sequences.
+    groups: what the rows were made of; longest: tokens of the longest prompt with one of its completions.
     """
 
     input_ids: Tensor
@@ -46,6 +47,20 @@ class PackedBatch:
     targets: Tensor
     sequences: Tensor
     indices: tuple[int, ...]
+    groups: tuple[PromptGroup, ...]
+
+    @property
+    def longest(self) -> int:
+        return max(len(group.prompt) + max(map(len, group.completions)) for group in self.groups)
+
+    def alone(self) -> "PackedBatch":
+        """The same sequences in the same order, each in a row of its own."""
+        parts = [
+            PromptGroup(group.prompt, (completion,), (index,))
+            for group in self.groups
+            for completion, index in zip(group.completions, group.indices, strict=True)
+        ]
+        return pack(parts).to(self.input_ids.device)
 
     def to(self, place: torch.device) -> "PackedBatch":
         moved = {name: value.to(place) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -89,6 +104,7 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
         target,
         sequence,
         tuple(indices),
+        tuple(groups),
     )
 
 

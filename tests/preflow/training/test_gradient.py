@@ -13,8 +13,9 @@ import torch
 
 import tiny
 from preflow.errors import SettingsError
+from preflow.models.check import check_model
 from preflow.models.packing import PromptGroup, pack
-from preflow.models.sequence_logps import SequenceLogps, check_model
+from preflow.models.sequence_logps import SequenceLogps
 from preflow.settings.train import Term
 from preflow.training.gradient import GradientEngine, NotFinite, OptimizerBatch
 from preflow.training.objectives import BoundTerm, bind_terms
