@@ -4,11 +4,13 @@ State is explicit (parameters, optimizer, scheduler, RNG, position, the metrics 
 killed run continues from its last checkpoint and ends bit-identical on a CPU.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import nn
@@ -16,7 +18,7 @@ from torch import nn
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.settings.train import TrainSettings
 from preflow.training.checkpoints import load_checkpoint, save_checkpoint
-from preflow.training.gradient import GradientEngine, OptimizerBatch
+from preflow.training.gradient import GradientEngine, NotFinite, OptimizerBatch
 from preflow.training.metrics import step_metrics
 from preflow.training.objectives import BoundTerm
 from preflow.training.optimizer import clip_gradients, make_optimizer, make_scheduler
@@ -57,8 +59,11 @@ class Trainer:
         self.policy, self.streams, self.settings, self.observer = policy, streams, settings, observer
         self.folder, self.should_stop = checkpoints, should_stop
         self.accelerator = Accelerator(mixed_precision="no")
-        first = next(iter(streams.values()))
-        self.schedule = Schedule(len(first), settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
+        self.schedules = {
+            name: Schedule(len(stream), settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
+            for name, stream in streams.items()
+        }
+        self.schedule = next(iter(self.schedules.values()))  # the first stream's epochs count; others go around
         self.parameters = trained_parameters(policy)
         optimizer = make_optimizer(self.parameters.values(), settings)
         self.module, self.optimizer = self.accelerator.prepare(SequenceLogps(policy), optimizer)
@@ -93,9 +98,10 @@ class Trainer:
 
     def _step(self, step: int) -> None:
         started = time.monotonic()
-        numbers = {name: self.schedule.batch(step) for name in self.streams}
+        numbers = {name: schedule.batch(step) for name, schedule in self.schedules.items()}
         result = self.engine.accumulate(OptimizerBatch(numbers))
         norm = clip_gradients(self.parameters.values(), self.settings.max_grad_norm)
+        self._refuse_not_finite(norm, step, numbers)
         rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -113,6 +119,15 @@ class Trainer:
             self.observer.progress(step + 1, self.schedule.total_steps, "steps", f"loss {result.loss:.4f}")
             self.observer.log(
                 f"step {step + 1}/{self.schedule.total_steps} loss {result.loss:.6f} grad_norm {norm:.4f} {seconds:.2f}s"
+            )
+
+    def _refuse_not_finite(self, norm: float, step: int, numbers: Mapping[str, np.ndarray]) -> None:
+        """Before the step is taken: a NaN among the gradients would make every weight NaN."""
+        if not math.isfinite(norm):
+            ids = [self.streams[name].ids[number] for name, batch in numbers.items() for number in batch[:5]]
+            raise NotFinite(
+                f"the gradient of step {step + 1} is not finite (norm {norm}); its batch begins with {', '.join(ids)}. "
+                "Expected a number. Lower the learning rate, look at these rows, or use float32."
             )
 
     def _leave_if_asked(self) -> None:

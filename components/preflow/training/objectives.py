@@ -88,12 +88,14 @@ class Examples:
 
 
 def normaliser(term: Term, stream: Stream, numbers: np.ndarray) -> float:
-    """What a term's sum is divided by: the weights, or the tokens, of the whole optimizer batch `numbers`."""
+    """What a term's sum is divided by: the weights, or the tokens, of the whole optimizer batch `numbers`.
+
+    1 where all weights are zero: the sum is zero too.
+    """
     weights = stream.weight[numbers]
     if term.reduction == "token_mean":
-        lengths = sum(_lengths(stream, role, numbers) for role in term.roles)
-        return float((weights * lengths).sum())
-    return float(weights.sum())
+        weights = weights * sum(_lengths(stream, role, numbers) for role in term.roles)
+    return float(weights.sum()) or 1.0
 
 
 def _lengths(stream: Stream, role: str, numbers: np.ndarray) -> np.ndarray:

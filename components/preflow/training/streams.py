@@ -95,7 +95,10 @@ Progress = Callable[[int], None]
 def pairs_stream(
     rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None
 ) -> Stream:
-    """A stream from pairs/v1 rows. Raises DataError for a row whose completions are the same tokens, or none."""
+    """A stream from pairs/v1 rows. Raises DataError for a row without tokens.
+
+    Texts that truncation makes equal stay in: they count as an example, whose gradient is zero.
+    """
 
     def completions(row: Mapping[str, Any]) -> list[tuple[str, str, str | None, Any]]:
         return [
@@ -148,7 +151,7 @@ def _stream(
                 cuts[1] += sequence.completion_cut > 0
                 numbers[role].append(store.add(sequence.prompt_ids, sequence.completion_ids))
             ids.append(row[key])
-            weight.append(row.get("weight") or 1.0)
+            weight.append(1.0 if row.get("weight") is None else row["weight"])
             preference.append(1.0 if row.get("preference") is None else row["preference"])
         progress(len(ids))
     arrays = {role: np.array(values, dtype=np.int64) for role, values in numbers.items()}
