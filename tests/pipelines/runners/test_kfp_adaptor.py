@@ -51,6 +51,7 @@ class Recorder:
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOY_COUNTS", str(tmp_path / "counts"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # kfp leaves a folder per step
     (tmp_path / "given").write_text("given ")
     return tmp_path / "given"
 
