@@ -5,7 +5,7 @@ positioned right behind the prompt. So log-probs equal those of the sequences on
 Rows end in padding that nothing attends to and nothing reads: lengths decide what counts, never a token's value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -115,6 +115,25 @@ def _mask(segments: Tensor) -> Tensor:
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     allowed = causal & ((seen == 0) | (seen == looking))
     return (allowed | torch.eye(width, dtype=torch.bool))[:, None]
+
+
+def groups_of(
+    prompt: Tokens, units: Iterable[Sequence[int]], completions: Callable[[int], Tokens], budget: int
+) -> list[PromptGroup]:
+    """The sequences of `units` behind their prompt, in groups of at most `budget` tokens; no unit is split.
+
+    A row's attention costs its square: a prompt of a thousand completions must not become one row.
+    """
+    parts: list[list[int]] = []
+    room = 0
+    for unit in units:
+        size = sum(len(completions(index)) for index in unit)
+        if not parts or size > room:
+            parts.append([])
+            room = budget - len(prompt)
+        parts[-1] += unit
+        room -= size
+    return [PromptGroup(prompt, tuple(completions(index) for index in part), tuple(part)) for part in parts]
 
 
 def cut_by_tokens(groups: Sequence[PromptGroup], budget: int) -> list[list[PromptGroup]]:

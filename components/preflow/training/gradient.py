@@ -16,7 +16,7 @@ import torch.distributed
 from torch import Tensor, nn
 
 from preflow.errors import PreflowError
-from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.training.objectives import BoundTerm, Examples, normaliser, term_sum
 from preflow.training.streams import Stream
 
@@ -86,15 +86,15 @@ class GradientEngine:
         return self._coupled(batch, micros) if self.coupled else self._separable(batch, micros)
 
     def _cut(self, name: str, numbers: np.ndarray) -> list[MicroBatch]:
-        """Micro-batches of prompt groups. Examples that share a prompt share its row, so an example is never cut."""
+        """Micro-batches of prompt groups. Examples that share a prompt share its row while there is room; none is cut."""
         store = self.streams[name].store
-        wanted = np.unique(np.concatenate([roles[numbers] for roles in self.streams[name].roles.values()]))
-        by_prompt: dict[int, list[int]] = {}
-        for sequence in wanted:
-            by_prompt.setdefault(store.prompt_of[sequence], []).append(int(sequence))
+        by_prompt: dict[int, list[list[int]]] = {}
+        for unit in _units(self.streams[name], numbers):
+            by_prompt.setdefault(store.prompt_of[unit[0]], []).append(unit)
         groups = [
-            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in sequences), tuple(sequences))
-            for prompt, sequences in by_prompt.items()
+            group
+            for prompt, units in by_prompt.items()
+            for group in groups_of(store.prompts[prompt], units, store.completions.__getitem__, self.micro_batch_tokens)
         ]
         return [MicroBatch(name, cut) for cut in cut_by_tokens(groups, self.micro_batch_tokens)]
 
@@ -202,3 +202,21 @@ class GradientEngine:
                 merged[name].update(logps)
         ordered = {name: dict(sorted(logps.items())) for name, logps in merged.items()}
         return sum(value for value, _ in parts), ordered
+
+
+def _units(stream: Stream, numbers: np.ndarray) -> list[list[int]]:
+    """Sequences of the examples `numbers`, those together that an example holds, directly or through others."""
+    parents: dict[int, int] = {}
+
+    def root(sequence: int) -> int:
+        while parents.setdefault(sequence, sequence) != sequence:
+            sequence = parents[sequence]
+        return sequence
+
+    for first, *others in zip(*(roles[numbers].tolist() for roles in stream.roles.values()), strict=True):
+        for each in (first, *others):
+            parents[root(each)] = root(first)
+    units: dict[int, list[int]] = {}
+    for sequence in sorted(parents):
+        units.setdefault(root(sequence), []).append(sequence)
+    return list(units.values())

@@ -13,7 +13,7 @@ import tiny
 from preflow.artifacts.draws import uniforms
 from preflow.errors import ModelError, ScorerError, SettingsError
 from preflow.models.load import load_model
-from preflow.models.packing import PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sampling import Sample, draw_tokens, sample
 from preflow.models.scorers import load_scorer, score_batches
 from preflow.models.sequence_logps import SequenceLogps, _ChunkedLogps
@@ -63,6 +63,15 @@ def test_cuts_keep_every_group_and_the_budget() -> None:
     cuts = cut_by_tokens(groups, 30)
     assert sorted(group.indices[0] for cut in cuts for group in cut) == list(range(50))
     assert all(len(cut) * max(group.num_tokens for group in cut) <= 30 for cut in cuts)
+
+
+def test_a_prompt_of_many_completions_is_cut_to_the_budget() -> None:
+    groups = groups_of([1] * 4, ([number] for number in range(100)), lambda number: [number] * 7, 32)
+    assert [index for group in groups for index in group.indices] == list(range(100))
+    assert {group.num_tokens for group in groups} == {32}
+    assert groups_of([1] * 4, [[0, 1], [2]], lambda number: [number] * 70, 32)[0].indices == (0, 1), (
+        "a unit stays whole"
+    )
 
 
 def test_weights_that_must_be_unpickled_are_refused(tmp_path: Path) -> None:

@@ -113,6 +113,32 @@ def test_order_does_not_matter(name: str) -> None:
     assert (found - expected).norm() / expected.norm() < 1e-10
 
 
+def test_a_prompt_of_many_examples_is_shared_within_the_budget() -> None:
+    """Twelve pairs of one prompt, a chosen side common to three of them: rows stay short, the gradient is the same."""
+    store = SequenceStore()
+    rejected = [store.add([1, 2, 3], [50 + number] * 6) for number in range(12)]
+    chosen = [store.add([1, 2, 3], [90 + number // 3] * 6) for number in range(12)]
+    roles = {"chosen": np.array(chosen), "rejected": np.array(rejected)}
+    stream = Stream(store, [str(number) for number in range(12)], roles, np.ones(12), np.ones(12))
+    stream.reference_logps["reference"] = np.linspace(-50, -40, len(store))
+    found = []
+    for budget in (30, 10_000):
+        model = tiny.tiny_network(family="gpt2").double()
+        engine = GradientEngine(
+            SequenceLogps(model),
+            {"pairs": stream},
+            objective("separable"),
+            micro_batch_tokens=budget,
+            device=model.device,
+        )
+        cuts = engine._cut("pairs", np.arange(12))
+        assert [len(cut.groups) for cut in cuts] == ([1] * 4 if budget == 30 else [1])
+        assert max(group.num_tokens for cut in cuts for group in cut.groups) == (27 if budget == 30 else 99)
+        engine.accumulate(OptimizerBatch({"pairs": np.arange(12)}))
+        found.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert (found[0] - found[1]).norm() / found[1].norm() < 1e-10
+
+
 def test_padding_does_not_matter() -> None:
     """A row alone and beside a far longer one; and whatever token fills the rest."""
     model = tiny.tiny_network(family="gpt2").double()

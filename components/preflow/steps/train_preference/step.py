@@ -17,6 +17,11 @@ from preflow.training.policy import make_policy, publish_policy
 from preflow.training.reference import stored_logps
 from preflow.training.streams import pairs_stream
 
+UPDATES_ARE_LOST = (
+    "train.dtype is {}, and all weights are trained in it: updates below its rounding (a few thousandths of a weight in "
+    "bfloat16) are lost, at usual learning rates most of them. Use float32, or train.lora, whose weights are float32."
+)
+
 
 def run(step: Step, *, data: str, logps: str, model: str, tokenizer: str, trained: str) -> None:
     """Write a plain transformers folder to `trained`. Interrupted, it saves a checkpoint and continues from it next time."""
@@ -32,6 +37,8 @@ def run(step: Step, *, data: str, logps: str, model: str, tokenizer: str, traine
     if any(bound.reads_reference for bound in terms):
         stream.reference_logps["reference"] = stored_logps(logps, stream.store)
     step.log(f"{len(stream)} pairs, {len(stream.store)} unique sequences")
+    if settings.dtype != "float32" and settings.lora is None:
+        step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     policy = make_policy(model, settings, device())
     with deferred_stop() as stop_requested:
         trainer = Trainer(
