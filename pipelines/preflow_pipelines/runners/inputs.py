@@ -82,12 +82,16 @@ class InputStore:
         self.say(f"fetching model {place}")
         return fetch_model(place, self.home)
 
+    def local_file(self, place: str) -> Path:
+        """A file or folder with data, fetched if it is elsewhere."""
+        return fetch_uri(place, self.home) if is_uri(place) else Path(place)
+
     def _files(self, source: dict[str, list[str]]) -> StagedInput:
         contents: dict[str, Path] = {}
         names: dict[str, str] = {}
         for split, places in source.items():
             for number, place in enumerate(places):
-                path = fetch_uri(place, self.home) if is_uri(place) else Path(place)
+                path = self.local_file(place)
                 stem = f"{split}/{number:03d}"
                 inside = _files_below(path) if path.is_dir() else [path]
                 for each in inside:
@@ -197,7 +201,8 @@ def suffix_of(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 @contextmanager
