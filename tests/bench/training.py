@@ -62,7 +62,7 @@ def preflow_side(folder: Path, online: bool) -> dict[str, Any]:
     from preflow.text.tokenizer import Tokenizer
     from preflow.training.loop import Trainer
     from preflow.training.objectives import bind_terms
-    from preflow.training.policy import make_policy
+    from preflow.training.policy import make_policy, trained_parameters
     from preflow.training.reference import online_logps
     from preflow.training.streams import pairs_stream
 
@@ -76,7 +76,7 @@ def preflow_side(folder: Path, online: bool) -> dict[str, Any]:
     )
     source = [
         {
-            "pair_id": str(number), "prompt": [{"role": "user", "content": row["prompt"]}], "chosen": row["chosen"], "rejected": row["rejected"],
+            "pair_id": str(number), "prompt_id": str(number), "prompt": [{"role": "user", "content": row["prompt"]}], "chosen": row["chosen"], "rejected": row["rejected"],
             "chosen_finish": None, "rejected_finish": None, "chosen_token_ids": None, "rejected_token_ids": None,
         }
         for number, row in enumerate(rows(STEPS * BATCH))
@@ -95,10 +95,11 @@ def preflow_side(folder: Path, online: bool) -> dict[str, Any]:
         reference_pass()
         del reference
     trainer = Trainer(
-        policy,
-        {"pairs": stream},
+        SequenceLogps(policy),
+        {"data": stream},
         bind_terms(settings.objective),
         settings,
+        trained=trained_parameters(policy),
         checkpoints=folder / "checkpoints",
         observer=step,
     )

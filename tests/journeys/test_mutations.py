@@ -110,8 +110,10 @@ def test_tampered_outputs(desk: Desk) -> None:
 
 def test_rerun_evaluate(desk: Desk) -> None:
     first = desk.run("dpo.yaml")
+    desk.write_pairs(25)  # a rerun is about the data that the run had
     again = json.loads(desk.call("rerun", first["run"], "--step", "evaluate", "--json"))
     assert executed(again) == {"evaluate", "report"}
+    desk.write_pairs(24)
     assert again["metrics"]["eval/reward_accuracy"] == first["metrics"]["eval/reward_accuracy"]
     assert executed(desk.run("dpo.yaml")) == set(), "a plain run returns to the first result"
     assert "asked to run again" in desk.call("explain", again["run"])

@@ -104,14 +104,38 @@ def test_hardware_lands_on_the_right_tasks(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("trian: {}", "Did you mean 'train'"), ("train: {accelerator_count: 0}", "accelerator_count"), ("[", "YAML")],
+    [
+        ("trian: {}", "Did you mean 'train'"),
+        ("train: {accelerator_count: 0}", "accelerator_count"),
+        ("[", "YAML"),
+        ("", "found nothing, expected settings such as `train: "),
+        ("train: {memory: 64GB}", "train.memory: found '64GB'; expected a size such as 64Gi"),
+        ("data: {shared_memory: much}", "data.shared_memory: found 'much'; expected a size"),
+        ("train: {cpu: eight}", "train.cpu: found 'eight'; expected a number of cores"),
+        ("train: {accelerator: ''}", "train.accelerator: found ''"),
+        ("train: {accelerator_count: 4}", "no effect without an accelerator"),
+        ("train: {tolerations: {key: a}}", "expected a list"),
+        ("train: {tolerations: [{}]}", "without a key needs operator: Exists"),
+        ("train: {tolerations: [{key: a, operator: Exists, value: b}]}", "takes no value"),
+    ],
 )
 def test_bad_profiles_are_refused(tmp_path: Path, text: str, words: str) -> None:
     (tmp_path / "h.yaml").write_text(text)
     with pytest.raises(SettingsError, match=words):
         load_hardware("h.yaml", tmp_path)
-    with pytest.raises(SettingsError, match="no such file"):
+    with pytest.raises(SettingsError, match="no such file. Expected `hardware: cpu`, or a profile's path"):
         load_hardware("absent.yaml", tmp_path)
+
+
+def test_numbers_of_cores_and_bytes_need_no_quotes(tmp_path: Path) -> None:
+    (tmp_path / "h.yaml").write_text("train: {cpu: 8, memory: 1000000000}\ngenerate: {cpu: 0.5}\ndata: {cpu: 500m}")
+    found = load_hardware("h.yaml", tmp_path)
+    assert (found.train.cpu, found.train.memory, found.generate.cpu, found.data.cpu) == (
+        "8",
+        "1000000000",
+        "0.5",
+        "500m",
+    )
 
 
 def test_own_evaluation_files_are_imported_by_themselves(tmp_path: Path) -> None:

@@ -6,7 +6,6 @@ comments and docstrings do not count. Standard library only: this runs at every 
 
 import ast
 import hashlib
-import importlib.metadata
 import importlib.util
 import json
 import re
@@ -19,13 +18,6 @@ from typing import Any
 
 PACKAGE = "preflow"
 NAMED_MODULE = re.compile(r"^(preflow(?:\.\w+)+)(?::\w+)?$")
-DISTRIBUTIONS = {
-    "yaml": "PyYAML",
-    "PIL": "pillow",
-    "sklearn": "scikit-learn",
-    "cv2": "opencv-python",
-    "bs4": "beautifulsoup4",
-}
 
 
 @dataclass(frozen=True)
@@ -78,6 +70,12 @@ def code_digest(roots: Sequence[str]) -> CodeDigest:
         todo += [*parsed[1], *_parents(name)]
     text = json.dumps(sorted(modules.items()))
     return CodeDigest(hashlib.sha256(text.encode()).hexdigest()[:12], modules, tuple(sorted(foreign)))
+
+
+def module_digest(name: str) -> str | None:
+    """The digest of one module of ours as it is now; None if it is gone."""
+    path = _source(name)
+    return _parse(str(path), path.stat().st_mtime_ns, name, path.name == "__init__.py")[0] if path else None
 
 
 def _source(module: str) -> Path | None:
@@ -148,20 +146,8 @@ def _absolute(node: ast.ImportFrom, name: str, is_package: bool) -> str:
 
 def file_imports(path: str | Path) -> tuple[str, ...]:
     """Foreign top names that a single file of the user's imports. Raises SyntaxError."""
-    _, foreign = _imports(ast.parse(Path(path).read_text(encoding="utf-8")), "user", False)
+    _, foreign = _imports(ast.parse(Path(path).read_bytes()), "user", False)
     return tuple(sorted(foreign))
-
-
-def library_versions(foreign: Iterable[str]) -> dict[str, str]:
-    """Installed versions of the distributions behind top names; what is not installed is left out."""
-    versions = {}
-    for name in sorted(set(foreign)):
-        distribution = DISTRIBUTIONS.get(name, name)
-        try:
-            versions[distribution] = importlib.metadata.version(distribution)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
 
 
 def make_key(code: str, libraries: dict[str, str], again: str = "") -> str:

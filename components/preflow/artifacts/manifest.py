@@ -33,8 +33,8 @@ def contents_digest(files: dict[str, str]) -> str:
 
 
 def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size and sha256 of every file below `folder`, but the manifest."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path.name != NAME)
+    """Size and sha256 of every file below `folder`, but its manifest."""
+    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / NAME)
     return {
         path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_sha256(path)}
         for path in paths

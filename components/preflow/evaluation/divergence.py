@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from preflow.evaluation.statistics import clustered_error
-from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sampling import Sample
 from preflow.models.sequence_logps import SequenceLogps
 
@@ -37,7 +37,7 @@ def sequence_kls(
     ours, theirs = SequenceLogps(policy), SequenceLogps(reference)
     found = torch.zeros(len(samples), dtype=torch.float64)
     done = 0
-    for groups in cut_by_tokens(_groups(prompts, samples), micro_batch_tokens):
+    for groups in cut_by_tokens(_groups(prompts, samples, micro_batch_tokens), micro_batch_tokens):
         batch = pack(groups).to(policy.device)
         per_token = _token_kls(ours, theirs, batch).cpu()
         found.index_add_(0, torch.tensor(batch.indices)[batch.sequences.cpu()], per_token)
@@ -46,13 +46,16 @@ def sequence_kls(
     return found.tolist()
 
 
-def _groups(prompts: Mapping[str, Sequence[int]], samples: Sequence[Sample]) -> list[PromptGroup]:
+def _groups(prompts: Mapping[str, Sequence[int]], samples: Sequence[Sample], budget: int) -> list[PromptGroup]:
     numbers: dict[str, list[int]] = {}
     for number, each in enumerate(samples):
         numbers.setdefault(each.prompt_id, []).append(number)
     return [
-        PromptGroup(prompts[prompt], tuple(samples[number].token_ids for number in each), tuple(each))
+        group
         for prompt, each in numbers.items()
+        for group in groups_of(
+            prompts[prompt], ([number] for number in each), lambda number: samples[number].token_ids, budget
+        )
     ]
 
 

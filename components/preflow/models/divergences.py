@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
+from preflow.models.head import LogitShape
 from preflow.models.packing import PackedBatch
 from preflow.models.sequence_logps import CHUNK_BYTES, SequenceLogps, sums_of_sequences
 
@@ -30,28 +31,30 @@ class SequenceDivergences(SequenceLogps):
         self.reference = SequenceLogps(reference.requires_grad_(False)) if reference is not None else None
 
     def forward(self, batch: PackedBatch) -> Tensor:
-        theirs, head = self._reference_hidden(batch)
+        theirs, head, shape = self._reference_hidden(batch)
         ours = self.hidden_states(batch)
         rows = max(1, CHUNK_BYTES // (16 * head.weight.shape[0]))
         parts = [
-            checkpoint(self._chunk, own, other, targets, head, use_reentrant=False)
+            checkpoint(self._chunk, own, other, targets, head, shape, use_reentrant=False)
             for own, other, targets in zip(ours.split(rows), theirs.split(rows), batch.targets.split(rows), strict=True)
         ]
         return sums_of_sequences(torch.cat(parts, 1), batch)
 
     @torch.no_grad()
-    def _reference_hidden(self, batch: PackedBatch) -> tuple[Tensor, Any]:
+    def _reference_hidden(self, batch: PackedBatch) -> tuple[Tensor, Any, LogitShape]:
         if self.reference is not None:
-            return self.reference.hidden_states(batch), self.reference.model.get_output_embeddings()
+            frozen = self.reference
+            return frozen.hidden_states(batch), frozen.model.get_output_embeddings(), frozen.shape
         with self.model.disable_adapter():
-            return self.hidden_states(batch), self.model.get_output_embeddings()
+            return self.hidden_states(batch), self.model.get_output_embeddings(), self.shape
 
-    def _chunk(self, own: Tensor, other: Tensor, targets: Tensor, head: Any) -> Tensor:
+    def _chunk(self, own: Tensor, other: Tensor, targets: Tensor, head: Any, shape: LogitShape) -> Tensor:
         """[2, n]: log-probs of the targets, and KL(reference || policy), of n tokens."""
         policy = self.logits(own).log_softmax(-1)
         with torch.no_grad():
             bias = getattr(head, "bias", None)
-            reference = torch.nn.functional.linear(other, head.weight, bias).to(policy.dtype).log_softmax(-1)
+            raw = torch.nn.functional.linear(other, head.weight, bias).to(policy.dtype)
+            reference = shape.of(raw).log_softmax(-1)
         return torch.stack([policy.gather(-1, targets[:, None])[:, 0], forward_kls(reference, policy)])
 
 

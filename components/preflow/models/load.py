@@ -51,8 +51,11 @@ def _switch_dropout_off(model: torch.nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
-    for name in ("attention_dropout", "hidden_dropout", "resid_pdrop", "attn_pdrop", "embd_pdrop"):
-        if getattr(model.config, name, None):
+        for name, value in vars(module).items():  # most families keep a rate as a plain number
+            if isinstance(value, float) and ("drop" in name or "jitter" in name):
+                setattr(module, name, 0.0)
+    for name, value in list(vars(model.config).items()):
+        if isinstance(value, float) and "drop" in name:
             setattr(model.config, name, 0.0)
 
 

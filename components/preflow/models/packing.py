@@ -5,7 +5,7 @@ positioned right behind the prompt. So log-probs equal those of the sequences on
 Rows end in padding that nothing attends to and nothing reads: lengths decide what counts, never a token's value.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,24 +27,6 @@ class PromptGroup:
     def num_tokens(self) -> int:
         return len(self.prompt) + sum(len(completion) for completion in self.completions)
 
-    def parts(self, budget: int) -> list["PromptGroup"]:
-        """The completions in rows of at most `budget` tokens, the prompt in each: memory does not grow with their number."""
-        room, used = budget - len(self.prompt), 0
-        rows: list[list[int]] = []
-        for place, completion in enumerate(self.completions):
-            if rows and used + len(completion) <= room:
-                rows[-1].append(place)
-                used += len(completion)
-            else:
-                rows.append([place])
-                used = len(completion)
-        return [
-            PromptGroup(
-                self.prompt, tuple(self.completions[n] for n in row), tuple(self.indices[n] for n in row)
-            )
-            for row in rows
-        ]
-
 
 @dataclass(frozen=True)
 class PackedBatch:
@@ -55,6 +37,7 @@ class PackedBatch:
     rows, columns: [N] where the hidden state stands that predicts each completion token; targets: [N] the token;
     sequences: [N] which of the S sequences it belongs to; indices: the caller's number of each of the S sequences.
     prompt_lengths: [R] tokens of each row's prompt; sequence_rows, sequence_ends: [S] where each sequence's last token is.
+    groups: what the rows were made of; longest: tokens of the longest prompt with one of its completions.
     """
 
     input_ids: Tensor
@@ -68,6 +51,20 @@ class PackedBatch:
     sequence_rows: Tensor
     sequence_ends: Tensor
     indices: tuple[int, ...]
+    groups: tuple[PromptGroup, ...]
+
+    @property
+    def longest(self) -> int:
+        return max(len(group.prompt) + max(map(len, group.completions)) for group in self.groups)
+
+    def alone(self) -> "PackedBatch":
+        """The same sequences in the same order, each in a row of its own."""
+        parts = [
+            PromptGroup(group.prompt, (completion,), (index,))
+            for group in self.groups
+            for completion, index in zip(group.completions, group.indices, strict=True)
+        ]
+        return pack(parts).to(self.input_ids.device)
 
     def to(self, place: torch.device) -> "PackedBatch":
         moved = {name: value.to(place) for name, value in vars(self).items() if isinstance(value, Tensor)}
@@ -116,6 +113,7 @@ def pack(groups: Sequence[PromptGroup], pad_id: int = 0) -> PackedBatch:
         torch.tensor([row for row, _ in ends]),
         torch.tensor([column for _, column in ends]),
         tuple(indices),
+        tuple(groups),
     )
 
 
@@ -126,6 +124,25 @@ def _mask(segments: Tensor) -> Tensor:
     causal = torch.ones(width, width, dtype=torch.bool).tril()
     allowed = causal & ((seen == 0) | (seen == looking))
     return (allowed | torch.eye(width, dtype=torch.bool))[:, None]
+
+
+def groups_of(
+    prompt: Tokens, units: Iterable[Sequence[int]], completions: Callable[[int], Tokens], budget: int
+) -> list[PromptGroup]:
+    """The sequences of `units` behind their prompt, in groups of at most `budget` tokens; no unit is split.
+
+    A row's attention costs its square: a prompt of a thousand completions must not become one row.
+    """
+    parts: list[list[int]] = []
+    room = 0
+    for unit in units:
+        size = sum(len(completions(index)) for index in unit)
+        if not parts or size > room:
+            parts.append([])
+            room = budget - len(prompt)
+        parts[-1] += unit
+        room -= size
+    return [PromptGroup(prompt, tuple(completions(index) for index in part), tuple(part)) for part in parts]
 
 
 def cut_by_tokens(groups: Sequence[PromptGroup], budget: int) -> list[list[PromptGroup]]:

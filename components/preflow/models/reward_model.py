@@ -48,7 +48,9 @@ class RewardModel:
     def rewards(self, answers: Sequence[Answer], progress: Progress = lambda done, total: None) -> list[float]:
         """The reward of every answer, log-odds. Raises ModelError for a pairwise model, ScorerError for a NaN."""
         if self.head != "scalar":
-            raise ModelError("a pairwise reward model compares two texts: it has no reward of one. Train a scalar head.")
+            raise ModelError(
+                "a pairwise reward model compares two texts: it has no reward of one. Train a scalar head."
+            )
         return self._ask(self._tokenized(answers), progress)
 
     def first_wins(

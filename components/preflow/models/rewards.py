@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from preflow.artifacts.files import write_json
 from preflow.errors import ModelError
 from preflow.models.load import load_model
-from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sequence_logps import SequenceLogps
 
 HEAD_FILE, ABOUT_FILE = "reward_head.safetensors", "reward_model.json"
@@ -52,7 +52,16 @@ def rewards_of(
     """The head's number of every sequence of `groups`, by the group's own indices; rows of similar length go together."""
     found: dict[int, float] = {}
     total = sum(len(group.indices) for group in groups)
-    parts = [part for group in groups for part in group.parts(micro_batch_tokens)]
+    parts = [
+        part
+        for group in groups
+        for part in groups_of(
+            group.prompt,
+            ([index] for index in group.indices),
+            dict(zip(group.indices, group.completions, strict=True)).__getitem__,
+            micro_batch_tokens,
+        )
+    ]
     for each in cut_by_tokens(parts, micro_batch_tokens):
         packed = pack(each).to(device)
         found.update(zip(packed.indices, module(packed)[0].tolist(), strict=True))

@@ -15,6 +15,7 @@ from transformers import DynamicCache, PreTrainedModel
 
 from preflow.artifacts.draws import uniforms
 from preflow.artifacts.ids import Message
+from preflow.errors import ModelError, SettingsError
 from preflow.text.tokenizer import Tokenizer
 
 Progress = Callable[[int, int], None]
@@ -51,10 +52,16 @@ def sample(
     """Samples of every (prompt_id, messages), prompt by prompt in an order of similar lengths.
 
     top_k = 0 samples from all tokens. `batch_size` sequences are decoded at once; it changes no draw. Prompts longer
-    than the tokenizer's limit lose their beginning.
+    than the tokenizer's limit lose their beginning. Raises SettingsError for samples beyond the model's positions.
     """
     encoded = tokenizer.encode_prompts([messages for _, messages in prompts])
     cut = [ids[-tokenizer.max_prompt_tokens :] for ids in encoded]
+    longest, positions = max(map(len, cut), default=0), tokenizer.max_positions
+    if positions is not None and longest + max_new_tokens > positions:
+        raise SettingsError(
+            f"a prompt has {longest} tokens and max_new_tokens is {max_new_tokens}, but the model has {positions} positions. "
+            f"Set text.max_prompt_tokens and max_new_tokens so that their sum is at most {positions}."
+        )
     order = sorted(range(len(prompts)), key=lambda number: (len(cut[number]), prompts[number][0]))
     width = max(1, batch_size // samples_per_prompt)
     total, done = len(prompts) * samples_per_prompt, 0
@@ -124,11 +131,16 @@ class _Decoding:
             mask = torch.cat([mask, torch.ones_like(mask[:, :1])], 1)
             logits = self._step(chosen, cache, mask)
             progress(step + 1)
+        if not bool(torch.isfinite(self.logps).all()):
+            raise ModelError(
+                f"{type(self.model).__name__}: probabilities of next tokens are not finite, expected numbers. "
+                "Set dtype: float32; if it happens there too, the weights are damaged."
+            )
 
     def _prefill(self) -> tuple[Tensor, DynamicCache, Tensor]:
         """Read every prompt once (padded on the left), then repeat its keys and values for each of its samples."""
         width = max(map(len, self.prompts))
-        ids = torch.full((len(self.prompts), width), self.tokenizer.pad_id)
+        ids = torch.zeros(len(self.prompts), width, dtype=torch.long)  # any token of the model's does where none looks
         mask = torch.zeros(len(self.prompts), width, dtype=torch.long)
         for row, prompt in enumerate(self.prompts):
             ids[row, width - len(prompt) :] = torch.tensor(prompt)
@@ -166,15 +178,16 @@ def draw_tokens(logits: Tensor, draws: Tensor, temperature: float, top_k: int) -
 
     The distribution function runs over the top_k tokens by falling logit (all tokens, by number, for top_k = 0).
     """
-    scaled = logits.float() / temperature
-    if 0 < top_k < scaled.shape[-1]:
-        scaled, candidates = scaled.topk(top_k, dim=-1)
+    logits = logits.float()
+    if 0 < top_k < logits.shape[-1]:
+        logits, candidates = logits.topk(top_k, dim=-1)
     else:
         candidates = None
-    probabilities = scaled.double().softmax(-1)
+    # The highest becomes zero first: the smallest temperature then leaves it alone, where inf - inf would be NaN.
+    probabilities = ((logits - logits.amax(-1, keepdim=True)).double() / temperature).softmax(-1)
     cumulative = probabilities.cumsum(-1)
     # The last entry may round to just below 1; a draw beyond it means the last token that has any mass.
-    place = torch.searchsorted(cumulative, draws[:, None], right=True)[:, 0].clamp(max=scaled.shape[-1] - 1)
+    place = torch.searchsorted(cumulative, draws[:, None], right=True)[:, 0].clamp(max=logits.shape[-1] - 1)
     logp = probabilities.gather(-1, place[:, None])[:, 0].log()
     tokens = place if candidates is None else candidates.gather(-1, place[:, None])[:, 0]
     return tokens, logp

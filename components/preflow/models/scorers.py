@@ -35,7 +35,7 @@ def load_scorer(path: str | Path, function: str) -> Scorer:
             f"{path}: imports {error.name!r}, which is not installed. A scorer is shipped as one file: install the library, "
             "or move what it needs from a neighbouring file into it."
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ScorerError(f"{path}: {_user_lines(error, path)}. Mend the file; `preflow check` loads it too.") from None
     found = getattr(module, function, None)
     if not callable(found):
@@ -78,7 +78,7 @@ def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: s
     return scores
 
 
-def _user_lines(error: Exception, path: Path | None) -> str:
+def _user_lines(error: BaseException, path: Path | None) -> str:
     """The error with the last line of the user's own file."""
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if path is None or frame.filename == str(path)]

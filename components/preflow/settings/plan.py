@@ -1,6 +1,7 @@
 """What a run file means: the section that each step receives, and the inputs that must be staged."""
 
 import glob
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,18 +103,21 @@ def _scorer(reference: str | None, folder: Path) -> str | None:
 
 
 def _existing(place: str, folder: Path) -> Path:
-    path = folder / Path(place).expanduser()
-    if not path.exists():
+    path = folder / os.path.expanduser(place)
+    if not os.path.isfile(path):
+        found = "a folder, expected a file" if os.path.isdir(path) else "no such file"
         raise SettingsError(
-            f"{place}: no such file (looked for {path}). Paths in a run file start at the run file's folder."
+            f"{place}: {found} (looked for {path}). Paths in a run file start at the run file's folder."
         )
     return path
 
 
 def _local_path(model: str, folder: Path) -> str:
     """A folder as an absolute path; anything else (hub id, URI) as it is."""
-    path = folder / Path(model).expanduser()
-    if path.exists():
+    path = folder / os.path.expanduser(model)
+    if os.path.isfile(path):
+        raise SettingsError(f"model {model!r}: a file, expected a folder with config.json. Name the file's folder.")
+    if os.path.exists(path):
         return str(path.resolve())
     if model.startswith((".", "/", "~")):
         raise SettingsError(f"model {model!r}: no such folder (looked for {path}). Expected a folder with config.json.")
@@ -123,11 +127,14 @@ def _local_path(model: str, folder: Path) -> str:
 def _expand(patterns: tuple[str, ...], folder: Path) -> list[str]:
     files: list[str] = []
     for pattern in patterns:
-        if pattern.startswith("s3://"):
+        if "://" in pattern:
             files.append(pattern)
             continue
-        place = str(folder / Path(pattern).expanduser())
-        found = [place] if Path(place).exists() else sorted(glob.glob(place, recursive=True))
+        local = os.path.expanduser(pattern)
+        place = str(folder / local)
+        found = [place]
+        if not os.path.exists(place):
+            found = sorted(str(folder / match) for match in glob.glob(local, root_dir=folder, recursive=True))
         if not found:
             raise SettingsError(
                 f"{pattern}: no such file, folder or match (looked for {place}). Mend the path in the run file."

@@ -11,5 +11,7 @@ class RoundsSettings(Section):
         "shards", "each round on its own share of the prompts, or on all", source="DNO section 5, SPPO section 5"
     )
     reference: Literal["previous", "start"] = setting(
-        "previous", "what each round is held against: the policy that sampled, or the start model", source="DNO algorithm 2"
+        "previous",
+        "what each round is held against: the policy that sampled, or the start model",
+        source="DNO algorithm 2",
     )

@@ -30,7 +30,7 @@ from preflow.settings.selecting import refuse_contradictions
 from preflow.settings.stages import StagesSettings
 from preflow.settings.text import TextSettings
 from preflow.settings.tracking import TrackingSettings
-from preflow.settings.train import TrainOptions
+from preflow.settings.train import MAX_SEED, TrainOptions
 
 KINDS = ("prompts", "pairs", "sft", "labelled", "scored", "negatives", "forget")
 MORE_DATA = {"sft": "sft", "reward_model": "pairs", "targets": "sft", "teacher": "sft", "retain": "sft"}
@@ -94,7 +94,7 @@ class EvaluateSection(EvaluateOptions):
 
 class RunFile(Section):
     method: str = setting(..., "see `preflow methods`", source="yours")
-    model: str = setting(..., "folder, hub id[@revision] or s3:// URI", source="yours")
+    model: str = setting(..., "folder, hub id[@revision] or s3:// URI", source="yours", min_length=1)
     data: DataSection = setting(..., "rows to train on", source="yours")
     text: TextSettings = setting(TextSettings(), "how messages become tokens", source="defaults")
     sft: SftSection | None = setting(None, "supervised fine-tuning first", source="none")
@@ -117,7 +117,7 @@ class RunFile(Section):
     evaluate: EvaluateSection = setting(EvaluateSection(), "what is measured on held-out data", source="defaults")
     tracking: TrackingSettings = setting(TrackingSettings(), "where runs are recorded", source="defaults")
     hardware: str = setting("cpu", "`cpu`, or a hardware profile (a YAML file)", source="a laptop")
-    seed: int = setting(0, "of every section that draws and does not name its own", source="fixed", ge=0)
+    seed: int = setting(0, "of every section that draws and does not name its own", source="fixed", ge=0, le=MAX_SEED)
     dtype: DType = setting(
         "float32", "of every section that runs a model and does not name its own", source="exact on every device"
     )
@@ -139,7 +139,8 @@ REQUIRED_IN_SECTION = {
 
 def load_run_file(path: Path, overrides: tuple[str, ...] = ()) -> RunFile:
     """The run file at `path` with `section.key=value` overrides, defaults of its method filled in. Raises SettingsError."""
-    return parse_run_file(read_yaml(path), overrides, where=path.name)
+    content = read_yaml(path, absent=f"Make one with: preflow init dpo > {path.name}")
+    return parse_run_file(content, overrides, where=path.name)
 
 
 def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), where: str = "run file") -> RunFile:
@@ -168,19 +169,20 @@ class _StrictLoader(yaml.SafeLoader):
     """YAML's own rules, but a key that stands twice is an error, not a silent replacement."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # `<<` brings another's keys
+        keys = [self.construct_object(key, deep=True) for key in own]
         twice = [key for index, key in enumerate(keys) if key in keys[:index]]
         if twice:
             raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
         return super().construct_mapping(node, deep)
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
-    """A YAML file that holds a mapping. Raises SettingsError with the line."""
+def read_yaml(path: Path, example: str = "method: dpo", absent: str = "Check the path.") -> dict[str, Any]:
+    """A YAML file that holds a mapping such as `example`. Raises SettingsError with the line."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
     except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file. Make one with: preflow init dpo > {path.name}") from None
+        raise SettingsError(f"{path}: no such file. {absent}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error}). Expected a YAML text file in UTF-8.") from None
     except yaml.YAMLError as error:
@@ -188,7 +190,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
             f"{path}: not valid YAML: {' '.join(str(error).split())}. Mend the line and try again."
         ) from None
     if not isinstance(content, dict):
-        raise SettingsError(f"{path}: found {type(content).__name__}, expected settings such as `method: dpo`.")
+        found = "nothing" if content is None else f"a {type(content).__name__}"
+        raise SettingsError(f"{path}: found {found}, expected settings such as `{example}`. {absent}")
     return content
 
 

@@ -38,7 +38,12 @@ def setting(default: Any, description: str, *, source: str, **constraints: Any) 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> str:
     """A validation error as lines with the place, the value found and what was expected."""
-    return "\n".join(_explain_one(one, model, where) for one in error.errors())
+    errors = error.errors()
+    top = {
+        (one["loc"], repr(one["input"])) for one in errors if len(one["loc"]) == 1
+    }  # sections inherit `seed` from it
+    own = [one for one in errors if len(one["loc"]) == 1 or (one["loc"][-1:], repr(one["input"])) not in top]
+    return "\n".join(_explain_one(one, model, where) for one in own)
 
 
 def _explain_one(one: Any, model: type[BaseModel], where: str) -> str:
@@ -48,9 +53,19 @@ def _explain_one(one: Any, model: type[BaseModel], where: str) -> str:
         return f"{place}: unknown setting.{_suggestion(one['loc'], model)}"
     if one["type"] == "missing":
         return f"{place}: missing; it has no default. See `preflow init METHOD --full` for its meaning."
-    message = one["msg"].removeprefix("Value error, ")
+    message = EXPECTED.get(one["type"], one["msg"].removeprefix("Value error, "))
     found = "" if isinstance(one["input"], dict) else f"found {one['input']!r}; "
-    return f"{place}: {found}{message[0].lower()}{message[1:]}."
+    return f"{place}: {found}{message[0].lower()}{message[1:]}. Mend the value."
+
+
+SETTINGS = "expected settings, as in {name: value}"
+EXPECTED = {
+    "model_type": SETTINGS,
+    "model_attributes_type": SETTINGS,
+    "dict_type": SETTINGS,
+    "tuple_type": "expected a list, as in [one, another]",
+}
+"""What pydantic says in Python's words."""
 
 
 def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:

@@ -10,6 +10,7 @@ from preflow.settings.generate import DType
 from preflow.settings.section import Section, setting
 
 Reduction = Literal["example_mean", "token_mean", "kept_mean"]
+MAX_SEED = 2**63 - 1  # the largest that torch takes
 
 
 class Term(Section):
@@ -60,7 +61,7 @@ class TrainOptions(Section):
     dtype: DType = setting(
         "float32", "weights and activations; log-probs are float32 always", source="exact on every device"
     )
-    seed: int = setting(0, "order of the rows", source="fixed", ge=0)
+    seed: int = setting(0, "order of the rows", source="fixed", ge=0, le=MAX_SEED)
     checkpoint_steps: int = setting(
         50, "optimizer steps between checkpoints", source="minutes of work at most are lost", ge=1
     )

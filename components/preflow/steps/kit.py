@@ -4,6 +4,7 @@ Locally the environment names the run's folder (PREFLOW_RUN_DIR, PREFLOW_RUN_ID,
 (PREFLOW_ALIVE). In a pod none of these is set: output goes to the pod's log, and progress is one line a minute.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -15,13 +16,14 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-from preflow.artifacts.code import code_digest, parse_key, step_roots
+from preflow.artifacts.code import parse_key
 from preflow.artifacts.files import replace_json, write_json
 from preflow.artifacts.ids import canonical_json
-from preflow.errors import CodeChangedError, DataError, PreflowError
+from preflow.errors import DataError, PreflowError
 from preflow.settings.section import Section
+from preflow.steps.guard import CodeGuard
 from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
 
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -40,6 +42,7 @@ class Step:
         self.started = time.time()
         self._journal: dict[str, list[Any]] = {"metrics": [], "warnings": []}
         self._facts: dict[str, Any] = {}
+        self._alone: dict[Path, IO[str]] = {}
         self._shown, self._begun, self._logged = 0.0, time.monotonic(), time.monotonic()
 
     @classmethod
@@ -63,7 +66,19 @@ class Step:
         home = os.environ.get("PREFLOW_HOME") or str(self.journal_path.parent)
         folder = Path(home) / "checkpoints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
         folder.mkdir(parents=True, exist_ok=True)
+        self._be_alone_in(folder)
         return folder
+
+    def _be_alone_in(self, folder: Path) -> None:
+        """Wait for an earlier attempt whose launcher is gone: it may still be saving there."""
+        if folder in self._alone:
+            return
+        file = self._alone[folder] = folder.with_name(f"{folder.name}.lock").open("a")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.log("an earlier attempt at this step is still saving its checkpoint; waiting for it")
+            fcntl.flock(file, fcntl.LOCK_EX)
 
     def progress(self, done: int, total: int | None, unit: str = "rows", note: str = "") -> None:
         """How far the step is. Cheap: written at most ten times a second."""
@@ -161,13 +176,13 @@ def running(
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
     try:
-        _check_code(step)
+        guard = CodeGuard(name, settings, key)
         yield step
         described = {each: describe(artifact.path) for each, artifact in outputs.items()}
         for each, artifact in outputs.items():
             artifact.metadata.update({fact: value for fact, value in described[each].items() if fact != "path"})
         step.write_journal(described)
-        _check_nothing_escaped(step)
+        guard.check_nothing_escaped()
     except Stopped:
         _write_status(
             step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}}
@@ -197,29 +212,6 @@ def _write_status(step: Step, status: Mapping[str, Any]) -> None:
     if path := step.file("step.json"):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_json(path, status)
-
-
-def _check_code(step: Step) -> None:
-    """Refuse to run under a key that was made from other code: its result would be reused as if it were that code's."""
-    expected = parse_key(step.key).get("code")
-    if expected is None:
-        return
-    found = code_digest(step_roots(step.name, step.settings_text))
-    if found.digest != expected:
-        raise CodeChangedError(
-            f"step {step.name}: its code is {found.digest}, its key says {expected}. "
-            "The code changed after the run was started (or the image holds other code). Start the run again."
-        )
-
-
-def _check_nothing_escaped(step: Step) -> None:
-    """Every module of ours that was imported must be in the digest, or an edit of it would go unnoticed."""
-    if "code" not in parse_key(step.key):
-        return
-    covered = set(code_digest(step_roots(step.name, step.settings_text)).modules)
-    shell = {f"preflow.steps.{step.name}", f"preflow.steps.{step.name}.component", "preflow.steps.images"}
-    loaded = {name for name in sys.modules if name == "preflow" or name.startswith("preflow.")}
-    assert loaded <= covered | shell, f"imported, but not in the code digest: {sorted(loaded - covered - shell)}"
 
 
 def _describe_error(error: BaseException) -> dict[str, Any]:

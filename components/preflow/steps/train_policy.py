@@ -10,6 +10,11 @@ from preflow.training.loop import Trainer, use_deterministic_algorithms
 from preflow.training.policy import publish_policy
 from preflow.training.train import prepare_training
 
+UPDATES_ARE_LOST = (
+    "train.dtype is {}, and all weights are trained in it: updates below its rounding (a few thousandths of a weight in "
+    "bfloat16) are lost, at usual learning rates most of them. Use float32, or train.lora, whose weights are float32."
+)
+
 
 def train_policy(step: Step, inputs: TrainingInputs, trained: str) -> None:
     """Write a plain transformers folder to `trained`. Interrupted, it saves a checkpoint and continues from it next time."""
@@ -19,6 +24,8 @@ def train_policy(step: Step, inputs: TrainingInputs, trained: str) -> None:
     training = prepare_training(settings, inputs, lambda done: step.progress(done, None, "rows tokenized"))
     for name, stream in training.streams.items():
         step.log(f"{name}: {len(stream)} examples, {len(stream.store)} unique sequences")
+    if settings.dtype != "float32" and settings.lora is None:
+        step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     with deferred_stop() as stop_requested:
         trainer = Trainer(
             training.module,

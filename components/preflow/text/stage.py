@@ -3,10 +3,12 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from preflow.artifacts.files import write_json
 from preflow.errors import ModelError, SettingsError
 from preflow.settings.text import TextSettings
+from preflow.text.template import check_syntax
 
 FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 TEMPLATE_FILE, CONTRACT_FILE = "chat_template.jinja", "text.json"
@@ -26,6 +28,7 @@ def stage_tokenizer(model_folder: str | Path, out: str | Path, settings: TextSet
             shutil.copyfile(model / name, out / name)
     template = _template(model, settings)
     if template is not None:
+        check_syntax(template)
         (out / TEMPLATE_FILE).write_text(template, encoding="utf-8")
     contract = {
         "template": "none" if template is None else "chat",
@@ -46,12 +49,17 @@ def _template(model: Path, settings: TextSettings) -> str | None:
             raise SettingsError(
                 f"text.template {settings.template!r}: no such file. Expected chat, none or a Jinja file."
             )
-        return path.read_text(encoding="utf-8")
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise SettingsError(
+                f"text.template {path}: cannot be read ({error}). Expected a Jinja file in UTF-8."
+            ) from None
     own = model / TEMPLATE_FILE
     if own.is_file():
         return own.read_text(encoding="utf-8")
     config = model / "tokenizer_config.json"
-    template = json.loads(config.read_text(encoding="utf-8")).get("chat_template") if config.is_file() else None
+    template = _json(config).get("chat_template")
     if isinstance(template, list):
         template = next((each["template"] for each in template if each["name"] == "default"), None)
     if not template:
@@ -67,7 +75,7 @@ def _config_eos(model: Path) -> list[int]:
     for name in ("generation_config.json", "config.json"):
         path = model / name
         if path.is_file():
-            eos = json.loads(path.read_text(encoding="utf-8")).get("eos_token_id")
+            eos = _json(path).get("eos_token_id")
             if eos is not None:
                 return [eos] if isinstance(eos, int) else list(eos)
     return []
@@ -75,7 +83,19 @@ def _config_eos(model: Path) -> list[int]:
 
 def _max_positions(model: Path) -> int | None:
     """The longest sequence that the model was made for."""
-    path = model / "config.json"
-    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    config = _json(model / "config.json")
     found = config.get("max_position_embeddings") or config.get("n_positions")
     return int(found) if found else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a JSON file of the model holds; nothing if it is not there. Raises ModelError."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{path}: not valid JSON ({error}). Save the model again.") from None
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: holds a {type(content).__name__}, expected an object. Save the model again.")
+    return content

@@ -22,6 +22,7 @@ from preflow.text.template import render
 
 SPECIAL_NAMES = ("bos_token", "eos_token", "unk_token", "pad_token", "sep_token", "cls_token", "mask_token")
 PROBE = "Probe."
+ANCHORS = ("\n", ".", "|")
 
 
 @dataclass(frozen=True)
@@ -133,9 +134,12 @@ class Tokenizer:
         return self._prompt_ids(self.render_prompt(messages))
 
     def _prompt_ids(self, text: str) -> list[int]:
-        if self.template is not None:
-            return list(self.fast.encode(text, add_special_tokens=False).ids)
-        return self._leading_ids + list(self.fast.encode(text, add_special_tokens=False).ids)
+        return self._led(self._ids(text))
+
+    def _led(self, ids: list[int]) -> list[int]:
+        """With what leads a plain text, which one that was rendered elsewhere may have already."""
+        leading = [] if self.template is not None else self._leading_ids
+        return ids if ids[: len(leading)] == leading else leading + ids
 
     @cached_property
     def _leading_ids(self) -> list[int]:
@@ -146,14 +150,29 @@ class Tokenizer:
         return list(whole[: starts[0]]) if starts else []
 
     @cached_property
-    def _anchor(self) -> tuple[str, int] | None:
-        """A text and its token count to encode completions behind, where the tokenizer would prefix a space (SentencePiece)."""
-        anchor = "\n"
-        alone, behind = self._ids("a"), self._ids(anchor + "a")
-        count = len(self._ids(anchor))
-        if behind[count:] != alone and behind[:count] == self._ids(anchor):
-            return anchor, count
-        return None
+    def _anchors(self) -> list[tuple[str, list[int]]]:
+        """Texts and their tokens to encode completions behind, where the tokenizer would prefix a space (SentencePiece)."""
+        found, alone = [], self._ids("a")
+        for anchor in ANCHORS:
+            before, behind = self._ids(anchor), self._ids(anchor + "a")
+            if behind[: len(before)] == before and behind[len(before) :] != alone:
+                found.append((anchor, before))
+        return found
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        return [list(each.ids) for each in self.fast.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def _behind(self, texts: Sequence[str], anchors: Sequence[tuple[str, list[int]]]) -> list[list[int]]:
+        """Token ids of texts behind the first of `anchors` that does not grow together with them ("\\n\\n" is often a token)."""
+        if not anchors or not texts:
+            return self._plain(texts)
+        anchor, before = anchors[0]
+        found = self._plain([anchor + text for text in texts])
+        grown = [place for place, ids in enumerate(found) if ids[: len(before)] != before]
+        found = [ids[len(before) :] for ids in found]
+        for place, ids in zip(grown, self._behind([texts[place] for place in grown], anchors[1:]), strict=True):
+            found[place] = ids
+        return found
 
     def _ids(self, text: str) -> list[int]:
         return list(self.fast.encode(text, add_special_tokens=False).ids)
@@ -164,27 +183,21 @@ class Tokenizer:
 
     def encode_completions(self, texts: Sequence[str], finished: Sequence[bool] | None = None) -> list[list[int]]:
         """As `encode_completion`, for many at once (in parallel)."""
-        anchor, count = self._anchor or ("", 0)
-        encodings = self.fast.encode_batch_fast([anchor + text for text in texts], add_special_tokens=False)
         ends = [True] * len(texts) if finished is None else finished
         return [
-            [*encoding.ids[count:], self.turn_end_id] if end else list(encoding.ids[count:])
-            for encoding, end in zip(encodings, ends, strict=True)
+            [*ids, self.turn_end_id] if end and ids[-1:] != [self.turn_end_id] else ids  # some exports write it out
+            for ids, end in zip(self._behind(texts, self._anchors), ends, strict=True)
         ]
 
     def encode_prompts(self, prompts: Sequence[Sequence[Message]]) -> list[list[int]]:
         """As `encode_prompt`, for many at once (in parallel)."""
-        leading = [] if self.template is not None else self._leading_ids
-        texts = [self.render_prompt(messages) for messages in prompts]
-        return [[*leading, *encoding.ids] for encoding in self.fast.encode_batch_fast(texts, add_special_tokens=False)]
+        return [self._led(ids) for ids in self._plain([self.render_prompt(messages) for messages in prompts])]
 
     def decode(self, ids: Sequence[int]) -> str:
         """Token ids as text, special tokens left out, a prefix space kept (the completion continues the prompt)."""
-        anchor, count = self._anchor or ("", 0)
-        if not count:
-            return str(self.fast.decode(list(ids), skip_special_tokens=True))
-        before = self._ids(anchor)
-        return str(self.fast.decode(before + list(ids), skip_special_tokens=True)).removeprefix(anchor)
+        before = self._anchors[0][1] if self._anchors else []
+        whole, anchor = (str(self.fast.decode(each, skip_special_tokens=True)) for each in ([*before, *ids], before))
+        return whole.removeprefix(anchor)
 
     def sequence(
         self, prompt: Sequence[Message], text: str, *, finished: bool = True, token_ids: Sequence[int] | None = None

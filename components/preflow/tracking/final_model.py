@@ -4,13 +4,13 @@
 flavour is left aside: initialize, put the files, finalize. Such a model can be registered and downloaded all the same.
 """
 
-import os
 import shutil
 import urllib.parse
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+from preflow.artifacts.digests import DigestIndex
 from preflow.tracking.labels import model_name, run_name
 from preflow.tracking.runs import RunView
 from preflow.tracking.store import Store
@@ -35,7 +35,7 @@ def log_final_model(store: Store, view: RunView, parent: RunWriter, child: RunWr
         tags = {ORIGIN: origin, RUN: view.id, "preflow.folder": str(folder)}
         model = store.client.create_logged_model(store.experiment_id, name, source_run_id=parent.id, tags=tags)
     if str(model.status) != "READY":  # also one whose upload was interrupted
-        _put_files(store, model, folder)
+        _put_files(store, model, folder, view.folder.parents[1])
         model = store.client.finalize_logged_model(model.model_id, "READY")
     last_step = max((int(point["step"]) for point in task.points), default=0)
     for run in (parent, child):
@@ -49,20 +49,22 @@ def _find(store: Store, origin: str) -> Any | None:
     return min(ready or found, key=lambda model: (model.creation_timestamp, model.model_id), default=None)
 
 
-def _put_files(store: Store, model: Any, folder: Path) -> None:
+def _put_files(store: Store, model: Any, folder: Path, home: Path) -> None:
     target = local_path(model.artifact_location)
     if target is None:
         store.client.log_model_artifacts(model.model_id, str(folder))
         return
+    index = DigestIndex(home / "cache" / "digests.json")  # the next run need not read the linked files again
     for path in folder.rglob("*"):
         if path.is_file():
             place = target / path.relative_to(folder)
             place.parent.mkdir(parents=True, exist_ok=True)
             place.unlink(missing_ok=True)
             try:
-                os.link(path, place)
+                index.link(path, place)
             except OSError:  # another file system
                 shutil.copyfile(path, place)
+    index.save()
 
 
 def local_path(uri: str) -> Path | None:

@@ -20,7 +20,7 @@ from typing import Any
 from preflow.artifacts.files import replace_json
 from preflow.tracking.projection import Projection
 from preflow.tracking.runs import RunReader, RunView, run_folders
-from preflow.tracking.store import Store, configure, open_store, store_identity
+from preflow.tracking.store import Store, configure, experiment_name, open_store, store_identity, store_uri
 from preflow.tracking.view import provide_view
 
 POLL_SECONDS = 0.7
@@ -39,6 +39,9 @@ def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool
         reader, projection, failures = RunReader(folder), None, 0
         while True:
             view = reader.read()
+            if view is None and not (folder / "run.json").exists():
+                say(f"{folder.name}: its folder was deleted")
+                return False
             try:
                 if view is not None:
                     projection = projection or _begin(home, view, say)
@@ -61,6 +64,7 @@ def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool
 def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str]:
     """Project every run that is not wholly in MLflow yet; the problems met. Nothing to do: mlflow is not imported."""
     problems: list[str] = []
+    closed: set[tuple[str, str]] = set()  # stores that could not be opened: asking each of them takes its time
     for folder in run_folders(home):
         if is_synced(folder, home):
             continue
@@ -71,7 +75,12 @@ def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str
             view = reader.read()
             if view is None:
                 continue
+            place = store_uri(home, view.about["tracking"]), experiment_name(view.about["tracking"])
+            if place in closed:
+                problems.append(f"{folder.name}: {place[0]} could not be opened, see above")
+                continue
             say(f"recording {folder.name}")
+            projection = None
             try:
                 projection = _begin(home, view, say)
                 if view.is_over:
@@ -81,6 +90,8 @@ def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str
                     _write_where(folder, home, projection)
             except Exception as error:
                 problems.append(f"{folder.name}: {type(error).__name__}: {error}")
+                if projection is None:
+                    closed.add(place)
     return problems
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from preflow.artifacts.draws import uniforms
 from preflow.errors import PreflowError
-from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.training.objectives import Batchwise, BoundTerm, Examples, evaluate_term, normaliser
 from preflow.training.streams import Stream
 
@@ -94,31 +94,35 @@ class GradientEngine:
             return self._coupled(batch, step)
         return self._separable(batch)
 
-    def _micros(self, wanted: Mapping[str, np.ndarray]) -> list[MicroBatch]:
-        return [micro for name, sequences in wanted.items() for micro in self._cut(name, sequences)]
+    def _micros(self, wanted: Mapping[str, list[list[int]]]) -> list[MicroBatch]:
+        return [micro for name, units in wanted.items() for micro in self._cut(name, units)]
 
-    def _sequences(self, batch: OptimizerBatch) -> dict[str, np.ndarray]:
-        """The sequences of the batch's examples that any loss asks for, per stream."""
+    def _units(self, batch: OptimizerBatch) -> dict[str, list[list[int]]]:
+        """Per stream, the sequences of the batch's examples that any loss asks for, those together that must not be cut apart.
+
+        A separable example needs all of its sequences in one micro-batch. A coupled objective knows the slope of every
+        sequence, so each stands alone and memory does not grow with the number of an example's sequences.
+        """
         found = {}
         for name, numbers in batch.examples.items():
             used = {role for bound in self.terms if bound.term.stream == name for role in bound.term.roles.values()}
-            roles = [self.streams[name].roles[role][numbers].ravel() for role in sorted(used)]
-            found[name] = np.unique(np.concatenate(roles))
+            units = self.streams[name].units(numbers, sorted(used))
+            found[name] = [[each] for unit in units for each in unit] if self.coupled else units
         return found
 
-    def _cut(self, name: str, sequences: np.ndarray) -> list[MicroBatch]:
-        """Micro-batches of prompt groups. Examples that share a prompt share its row, so a separable example is never cut;
-        a coupled objective knows the slope of every sequence, so there a row may hold any part of a group."""
+    def _cut(self, name: str, units: Sequence[list[int]]) -> list[MicroBatch]:
+        """Micro-batches of prompt groups. Units that share a prompt share its row while there is room; none is cut."""
         store = self.streams[name].store
-        by_prompt: dict[int, list[int]] = {}
-        for sequence in sequences:
-            by_prompt.setdefault(store.prompt_of[sequence], []).append(int(sequence))
+        by_prompt: dict[int, list[list[int]]] = {}
+        for unit in units:
+            by_prompt.setdefault(store.prompt_of[unit[0]], []).append(unit)
         groups = [
-            PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in numbers), tuple(numbers))
-            for prompt, numbers in by_prompt.items()
+            group
+            for prompt, together in by_prompt.items()
+            for group in groups_of(
+                store.prompts[prompt], together, store.completions.__getitem__, self.micro_batch_tokens
+            )
         ]
-        if self.coupled:
-            groups = [part for group in groups for part in group.parts(self.micro_batch_tokens)]
         return [MicroBatch(name, cut) for cut in cut_by_tokens(groups, self.micro_batch_tokens)]
 
     def _separable(self, batch: OptimizerBatch) -> StepResult:
@@ -141,11 +145,11 @@ class GradientEngine:
             loss.add_(value.detach())
             return value
 
-        self._backward(self._micros(self._sequences(batch)), part)
+        self._backward(self._micros(self._units(batch)), part)
         return StepResult(*self._gathered(loss, found))
 
     def _coupled(self, batch: OptimizerBatch, step: int) -> StepResult:
-        wanted = self._sequences(batch)
+        wanted = self._units(batch)
         found = self._measure(batch, self._micros(wanted))
         leaves = {
             name: torch.tensor(list(values.values()), dtype=torch.float64).T.clone().requires_grad_()
@@ -255,6 +259,6 @@ def by_sequence(packed: PackedBatch, values: Tensor) -> Values:
     return dict(zip(packed.indices, map(tuple, values.detach().double().T.tolist()), strict=True))
 
 
-def _where(sequences: np.ndarray, slopes: Mapping[int, list[float]]) -> np.ndarray:
+def _where(units: Sequence[list[int]], slopes: Mapping[int, list[float]]) -> list[list[int]]:
     """The sequences that the objective depends on."""
-    return np.array([each for each in sequences if any(slopes[int(each)])], dtype=np.int64)
+    return [unit for unit in units if any(slopes[unit[0]])]

@@ -4,6 +4,7 @@ State is explicit (parameters, optimizer, scheduler, RNG, position, the metrics 
 killed run continues from its last checkpoint and ends bit-identical on a CPU.
 """
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -20,7 +21,7 @@ from preflow.models.sequence_logps import SequenceLogps
 from preflow.models.values import SequencesWithValues
 from preflow.settings.train import TrainSettings
 from preflow.training.checkpoints import load_checkpoint, save_checkpoint
-from preflow.training.gradient import GradientEngine, OptimizerBatch
+from preflow.training.gradient import GradientEngine, NotFinite, OptimizerBatch
 from preflow.training.metrics import step_metrics
 from preflow.training.objectives import BoundTerm
 from preflow.training.optimizer import clip_gradients, make_optimizer, make_scheduler
@@ -115,6 +116,7 @@ class Trainer:
         numbers = self._rows(step)
         result = self.engine.accumulate(OptimizerBatch(numbers), step)
         norms = self._clip()
+        self._refuse_not_finite(norms, step, numbers)
         rate = self.scheduler.get_last_lr()[0]
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -155,6 +157,15 @@ class Trainer:
         if self.value:
             norms["train/value_grad_norm"] = clip_gradients(self.value.values(), self.settings.max_grad_norm)
         return norms
+
+    def _refuse_not_finite(self, norms: Mapping[str, float], step: int, numbers: Mapping[str, np.ndarray]) -> None:
+        """Before the step is taken: a NaN among the gradients would make every weight NaN."""
+        if not all(math.isfinite(norm) for norm in norms.values()):
+            ids = [self.streams[name].ids[number] for name, batch in numbers.items() for number in batch[:5]]
+            raise NotFinite(
+                f"the gradient of step {step + 1} is not finite ({dict(norms)}); its batch begins with {', '.join(ids)}. "
+                "Expected a number. Lower the learning rate, look at these rows, or use float32."
+            )
 
     def _leave_if_asked(self) -> None:
         if self.should_stop():

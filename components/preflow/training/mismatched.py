@@ -34,6 +34,9 @@ def add_mismatched(stream: Stream, numbers: np.ndarray, epoch_order: np.ndarray,
     store, completions = stream.store, stream.roles["completion"]
     stream.roles.setdefault(ROLE, np.zeros(len(stream), dtype=np.int64))
     for number, partner in zip(numbers, partners(numbers, epoch_order), strict=True):
-        prompt, other = store.prompts[store.prompt_of[completions[number]]], store.completions[int(completions[partner])]
+        prompt, other = (
+            store.prompts[store.prompt_of[completions[number]]],
+            store.completions[int(completions[partner])],
+        )
         sequence = truncated(prompt.tolist(), other.tolist())
         stream.roles[ROLE][number] = store.add(sequence.prompt_ids, sequence.completion_ids)

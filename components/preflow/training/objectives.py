@@ -48,9 +48,7 @@ class BoundTerm:
     def roles_of(self, source: Source, name: str | None = None) -> set[str]:
         """The stream's roles of which the loss asks for `source`."""
         return {
-            self.term.roles[each.role]
-            for each in self.arguments
-            if each.source == source and name in (None, each.name)
+            self.term.roles[each.role] for each in self.arguments if each.source == source and name in (None, each.name)
         }
 
     @property
@@ -177,12 +175,15 @@ class TermValue:
 
 
 def normaliser(term: Term, stream: Stream, numbers: np.ndarray) -> float:
-    """What a term's sum is divided by: the weights, or the tokens, of the whole optimizer batch `numbers`."""
+    """What a term's sum is divided by: the weights, or the tokens, of the whole optimizer batch `numbers`.
+
+    1 where all weights are zero: the sum is zero too.
+    """
     weights = stream.weight[numbers]
     if term.reduction == "token_mean":
         lengths = sum(stream.lengths(role, numbers).reshape(len(numbers), -1).sum(1) for role in term.roles.values())
-        return float((weights * lengths).sum())
-    return float(weights.sum())
+        weights = weights * lengths
+    return float(weights.sum()) or 1.0
 
 
 def evaluate_term(

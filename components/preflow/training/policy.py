@@ -10,8 +10,9 @@ from transformers import PreTrainedModel
 
 from preflow.artifacts.files import publish_folder
 from preflow.artifacts.manifest import write_manifest
+from preflow.errors import SettingsError
+from preflow.models.check import check_model
 from preflow.models.load import load_model
-from preflow.models.sequence_logps import check_model
 from preflow.settings.train import LoraSettings, TrainOptions
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja")
@@ -39,7 +40,19 @@ def _with_adapter(model: PreTrainedModel, lora: LoraSettings) -> Any:
     config = LoraConfig(
         r=lora.rank, lora_alpha=lora.alpha, target_modules=targets, lora_dropout=0.0, task_type="CAUSAL_LM"
     )
-    return get_peft_model(model, config)
+    ends = {id(model.get_input_embeddings()), id(model.get_output_embeddings())}
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        raise SettingsError(
+            f"train.lora.targets {lora.targets!r}: {str(error).rstrip('.')}. Name linear modules, or all-linear."
+        ) from None
+    if ends != {id(adapted.get_input_embeddings()), id(adapted.get_output_embeddings())}:
+        raise SettingsError(
+            f"train.lora.targets {lora.targets!r}: reaches the embeddings or the LM head, expected modules between them. "
+            "Name others, or all-linear."
+        )
+    return adapted
 
 
 def trained_parameters(policy: torch.nn.Module) -> dict[str, torch.nn.Parameter]:

@@ -8,7 +8,7 @@ import torch
 from preflow.artifacts.io import read_rows
 from preflow.artifacts.kinds import SEQUENCE_LOGPS
 from preflow.errors import ArtifactError
-from preflow.models.packing import PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.training.streams import SequenceStore
 
@@ -50,7 +50,7 @@ def online_logps(
     numbers = np.arange(len(store)) if wanted is None else wanted
     sums, tokens = np.full(len(store), np.nan), [np.empty(0, dtype=np.float32)] * (len(store) if per_token else 0)
     done = 0
-    for groups in cut_by_tokens(_groups(store, numbers), micro_batch_tokens):
+    for groups in cut_by_tokens(_groups(store, numbers, micro_batch_tokens), micro_batch_tokens):
         packed = pack(groups).to(device)
         found = module.token_logps(packed).double().cpu()
         each = torch.zeros(len(packed.indices), dtype=torch.float64).index_add(0, packed.sequences.cpu(), found)
@@ -64,11 +64,14 @@ def online_logps(
     return sums, tokens
 
 
-def _groups(store: SequenceStore, numbers: np.ndarray) -> list[PromptGroup]:
+def _groups(store: SequenceStore, numbers: np.ndarray, budget: int) -> list[PromptGroup]:
     by_prompt: dict[int, list[int]] = {}
     for sequence in numbers.tolist():
         by_prompt.setdefault(store.prompt_of[sequence], []).append(sequence)
     return [
-        PromptGroup(store.prompts[prompt], tuple(store.completions[each] for each in sequences), tuple(sequences))
+        group
         for prompt, sequences in by_prompt.items()
+        for group in groups_of(
+            store.prompts[prompt], ([each] for each in sequences), store.completions.__getitem__, budget
+        )
     ]

@@ -122,6 +122,24 @@ class Stream:
         """[S] nats under the model that `role` is compared with."""
         return self.reference_logps[self.references.get(role, "reference")]
 
+    def units(self, numbers: np.ndarray, roles: Sequence[str]) -> list[list[int]]:
+        """Sequences of the rows `numbers` in some roles, those together that a row holds, directly or through others."""
+        parents: dict[int, int] = {}
+
+        def root(sequence: int) -> int:
+            while parents.setdefault(sequence, sequence) != sequence:
+                sequence = parents[sequence]
+            return sequence
+
+        held = np.concatenate([self.roles[role][numbers].reshape(len(numbers), -1) for role in roles], 1)
+        for first, *others in held.tolist():
+            for each in (first, *others):
+                parents[root(each)] = root(first)
+        units: dict[int, list[int]] = {}
+        for sequence in sorted(parents):
+            units.setdefault(root(sequence), []).append(sequence)
+        return list(units.values())
+
     def lengths(self, role: str, numbers: np.ndarray) -> np.ndarray:
         """Completion tokens of a role's sequences, in the shape of the role."""
         wanted = self.roles[role][numbers]
@@ -156,7 +174,10 @@ def stream_of(path: str, tokenizer: Tokenizer, progress: Progress = lambda done:
 def pairs_stream(
     rows: Iterable[Mapping[str, Any]], tokenizer: Tokenizer, progress: Progress = lambda done: None
 ) -> Stream:
-    """A stream from pairs/v1 rows. Raises DataError for a row whose completions are the same tokens, or none."""
+    """A stream from pairs/v1 rows. Raises DataError for a row without tokens.
+
+    Texts that truncation makes equal stay in: they count as an example, whose gradient is zero.
+    """
 
     def completions(row: Mapping[str, Any]) -> list[Part]:
         return [
@@ -219,7 +240,7 @@ def _stream(
             ids.append(row[key])
             prompt_ids.append(row["prompt_id"])
             columns.add(row)
-            weight.append(row.get("weight") or 1.0)
+            weight.append(1.0 if row.get("weight") is None else row["weight"])
             preference.append(1.0 if row.get("preference") is None else row["preference"])
         progress(len(ids))
     arrays = {role: np.array(values, dtype=np.int64) for role, values in numbers.items()}

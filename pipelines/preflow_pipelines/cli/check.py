@@ -1,6 +1,6 @@
 """`preflow check`: everything that can fail, on the CPU, before it is paid for."""
 
-import json
+import importlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,7 +34,7 @@ def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
             click.echo(str(problem), err=True)
         if total > len(problems):
             click.echo(f"... and {total - len(problems)} more.", err=True)
-        click.echo(f"{run_file}: " + (f"{total} problems" if total else "ok"))
+        click.echo(f"{run_file}: " + (f"{total} problem{'s' * (total > 1)}" if total else "ok"))
     if total:
         raise click.exceptions.Exit(2)
 
@@ -50,7 +50,8 @@ def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem],
         load_hardware(parsed.hardware, run_file.parent)
         plan = make_plan(parsed, run_file.parent.resolve())
     except PreflowError as error:
-        return [Problem(str(run_file), 0, "settings", str(error), "")], 1
+        found = [_problem(run_file, "settings", line) for line in str(error).splitlines()]
+        return found, len(found)
     problems: list[Problem] = []
     total = 0
     for part in _parts(plan):
@@ -60,63 +61,72 @@ def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem],
             problems += error.problems
             total += error.total
         except PreflowError as error:
-            problems.append(Problem(str(run_file), 0, type(error).__name__, str(error), ""))
+            problems.append(_problem(run_file, type(error).__name__, str(error)))
             total += 1
     return problems, total
+
+
+def _problem(run_file: Path, code: str, text: str) -> Problem:
+    """What is no row's: the text's last sentence is its fix."""
+    found, stop, fix = text.removeprefix(f"{run_file}: ").removeprefix(f"{run_file.name}: ").rpartition(". ")
+    return Problem(str(run_file), 0, code, (found + stop).strip() or fix, fix if found else "Mend it and check again.")
 
 
 def _parts(plan: Any) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
     from preflow.models.scorers import load_scorer
+    from preflow.text.stage import stage_tokenizer
     from preflow_pipelines.runners.inputs import open_store
 
     with tempfile.TemporaryDirectory() as folder, open_store(home(), lambda text: click.echo(text, err=True)) as store:
-        yield lambda: _check_model(store.local_model(plan.inputs["model"].source))
-        yield lambda: _stage(store, plan, Path(folder))
+        model: list[Path] = []
+        yield lambda: model.append(store.local_model(plan.inputs["model"].source))
+        for each in model:  # none where it was not found
+            yield lambda each=each: _check_model(each)
+            yield lambda each=each: stage_tokenizer(each, folder, plan.inputs["tokenizer"].source["text"])
         tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
         for name, section in (("data_files", "data"), ("evaluation_files", "evaluation_data")):
             if name in plan.inputs:
                 yield lambda name=name, section=section: _check_data(
-                    plan.inputs[name].source, plan.sections[section], tokenizer
+                    store, plan.inputs[name].source, plan.sections[section], tokenizer
                 )
         for name in ("scorer", "judge"):
             spec = plan.inputs.get(name)
             if spec and spec.source:
-                function = spec.source.rpartition(":")[2]
-                yield lambda spec=spec, function=function: load_scorer(_scorer_file(store, spec), function)
+                place, _, function = spec.source.rpartition(":")
+                load = load_scorer if place.endswith(".py") else _check_module
+                yield lambda load=load, place=place, function=function: load(place, function)
 
 
-def _scorer_file(store: Any, spec: Any) -> str:
-    """The user's own file where there is one, so that messages name it."""
-    place = spec.source.rpartition(":")[0]
-    return place if place.endswith(".py") else store.stage(spec).uri
+def _check_module(name: str, function: str) -> None:
+    """What a step does by a file of one line, here with words about the module."""
+    from preflow.errors import ScorerError
+
+    try:
+        module = importlib.import_module(name)
+    except Exception as error:
+        said = f"{name}:{function}: the module cannot be imported ({type(error).__name__}: {error})"
+        raise ScorerError(f"{said}. Install it, or name a file of yours: FILE.py:FUNCTION.") from None
+    if not callable(getattr(module, function, None)):
+        raise ScorerError(f"{name}:{function}: the module has no function {function!r}. Name one that it has.")
 
 
 def _check_model(folder: Path) -> None:
     from preflow.errors import ModelError
 
     if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
-        raise ModelError(f"{folder}: expected config.json and *.safetensors, as transformers' save_pretrained writes.")
-    try:
-        json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(f"{folder / 'config.json'}: not valid JSON ({error}). Save the model again.") from None
+        raise ModelError(
+            f"{folder}: expected config.json and *.safetensors. Save the model there with transformers' save_pretrained."
+        )
 
 
-def _stage(store: Any, plan: Any, target: Path) -> None:
-    from preflow.text.stage import stage_tokenizer
-
-    source = plan.inputs["tokenizer"].source
-    stage_tokenizer(store.local_model(source["model"]), target, source["text"])
-
-
-def _check_data(source: dict[str, list[str]], section: str, tokenizer: Path | None) -> None:
+def _check_data(store: Any, source: dict[str, list[str]], section: str, tokenizer: Path | None) -> None:
     from preflow.settings.data import ImportSettings
     from preflow.steps.import_data.importing import SourceFile, check_files
     from preflow.text.tokenizer import Tokenizer
 
     files = [
-        SourceFile(Path(path), path, "heldout" if split == "heldout" else None)
+        SourceFile(store.local_file(path), path, "heldout" if split == "heldout" else None)
         for split, paths in source.items()
         for path in paths
     ]

@@ -4,7 +4,10 @@ from pathlib import Path
 
 import click
 
+from preflow.errors import SettingsError
 from preflow_pipelines.cli.options import run_file_argument, set_option
+
+FORMATS = (".yaml", ".yml", ".json")  # those that kfp writes
 
 
 @click.command()
@@ -33,5 +36,10 @@ def command(run_file: Path, overrides: tuple[str, ...], output: Path | None) -> 
     hardware = load_hardware(parsed.hardware, run_file.parent)
     plan = make_plan(parsed, run_file.parent.resolve())
     target = output or run_file.with_suffix(".pipeline.yaml")
-    write_pipeline(plan, hardware, target, plan.sections)
+    if target.suffix not in FORMATS:
+        raise SettingsError(f"--output {target}: expected a name that ends in .yaml. Rename it.")
+    try:
+        write_pipeline(plan, hardware, target, plan.sections)
+    except OSError as error:
+        raise SettingsError(f"{target}: cannot be written ({error.strerror}). Give another path with -o.") from None
     click.echo(f"{target}: {plan.method}, parameters {', '.join(plan.sections)} and the inputs' URIs")

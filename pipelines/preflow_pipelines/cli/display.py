@@ -16,6 +16,7 @@ STYLES = {
     "EXECUTED": "green",
     "CACHED": "cyan",
     "FAILED": "bold red",
+    "STOPPED": "yellow",
     "SKIPPED": "dim",
     "RUNNING": "yellow",
     "WAITING": "dim",
@@ -95,7 +96,7 @@ class RunDisplay:
         return Group(table)
 
 
-_MARKS = {"EXECUTED": "✓", "CACHED": "≡", "FAILED": "✗", "SKIPPED": "-", "WAITING": "·"}
+_MARKS = {"EXECUTED": "✓", "CACHED": "≡", "FAILED": "✗", "STOPPED": "✗", "SKIPPED": "-", "WAITING": "·"}
 
 
 def _bar(progress: Mapping[str, Any]) -> ProgressBar | Text:

@@ -78,6 +78,6 @@ def _home() -> Result:
     nearest = next(folder for folder in (place, *place.parents) if folder.exists())
     free = shutil.disk_usage(nearest).free / 1e9
     found = f"{place} ({free:.0f} GB free)"
-    if not os.access(nearest, os.W_OK):
-        return False, found, f"{nearest} cannot be written; set PREFLOW_HOME to a folder that can"
+    if not nearest.is_dir() or not os.access(nearest, os.W_OK):
+        return False, found, f"{nearest} cannot be written into; set PREFLOW_HOME to a folder that can"
     return free >= ROOM_GB, found, f"less than {ROOM_GB} GB free; set PREFLOW_HOME to a larger disk"

@@ -76,10 +76,12 @@ def main() -> None:
         sys.exit(141)
     except Exception as error:
         from preflow.errors import PreflowError
+        from preflow_pipelines.cli.options import refused_by_home
 
-        if not isinstance(error, PreflowError):
+        said = str(error) if isinstance(error, PreflowError) else refused_by_home(error)
+        if said is None:
             raise
-        click.echo(f"preflow: {error}", err=True)
+        click.echo(f"preflow: {said}", err=True)
         sys.exit(2)
 
 

@@ -1,5 +1,6 @@
 """Options and small conventions that several commands share."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -15,12 +16,23 @@ set_option = click.option(
     metavar="SECTION.KEY=VALUE",
     help="Override a setting; may be given several times.",
 )
+HOME_REFUSES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
 
 def home() -> Path:
     """Where everything local lives: PREFLOW_HOME, or ./.preflow."""
-    return Path(os.environ.get("PREFLOW_HOME") or ".preflow").expanduser().resolve()
+    return Path(os.path.expanduser(os.environ.get("PREFLOW_HOME") or ".preflow")).resolve()
+
+
+def refused_by_home(error: Exception) -> str | None:
+    """What to say if an error means that nothing can be written where everything local lives."""
+    name = getattr(error, "filename", None)
+    if not isinstance(error, OSError) or not isinstance(name, str) or not Path(name).is_relative_to(home()):
+        return None
+    if error.errno not in HOME_REFUSES and home().is_dir():
+        return None
+    return f"{name}: cannot be written ({error.strerror}). Set PREFLOW_HOME to a folder that can be written."
 
 
 def print_json(value: Any) -> None:

@@ -25,7 +25,7 @@ def command(run: str, steps: tuple[str, ...], as_json: bool) -> None:
 
     skip_cluster_client()
     from preflow_pipelines.cli.run import execute
-    from preflow_pipelines.runners.again import changed_code, nonces_for, plan_of
+    from preflow_pipelines.runners.again import changed_code, kept_inputs, nonces_for, plan_of
     from preflow_pipelines.runners.folder import find_run
 
     folder = find_run(home(), run)
@@ -34,4 +34,4 @@ def command(run: str, steps: tuple[str, ...], as_json: bool) -> None:
         click.echo(
             f"{task}: its code changed since ({', '.join(modules[:3])}{' ...' if len(modules) > 3 else ''})", err=True
         )
-    execute(plan_of(folder), as_json, nonces=nonces, parent=folder.id, relation="rerun")
+    execute(plan_of(folder), as_json, kept=kept_inputs(folder), nonces=nonces, parent=folder.id, relation="rerun")

@@ -55,6 +55,8 @@ def execute(plan: Any, as_json: bool, **again: Any) -> Any:
 
 def as_dict(result: Any) -> dict[str, Any]:
     """A run as one JSON object."""
+    from preflow.tracking.store import store_uri
+
     tracking = result.folder.about["tracking"]
     where = result.folder.read("synced.json") or result.folder.read("mlflow.json") or {}  # the recorder may still write
     return {
@@ -63,7 +65,7 @@ def as_dict(result: Any) -> dict[str, Any]:
         "steps": [vars(step) for step in result.steps],
         "metrics": result.metrics,
         "mlflow": {
-            "tracking_uri": tracking["uri"] or f"sqlite:///{home() / 'mlflow.db'}",
+            "tracking_uri": store_uri(home(), tracking),
             "experiment": tracking["experiment"],
             "run_id": where.get("run_id"),
         },

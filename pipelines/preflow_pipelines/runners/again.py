@@ -2,18 +2,18 @@
 
 import secrets
 
+from preflow.artifacts.code import code_digest, step_roots
 from preflow.errors import SettingsError
 from preflow.settings.plan import InputSpec, Plan
 from preflow.settings.runfile import RunFile
 from preflow.settings.text import TextSettings
-from preflow_pipelines.runners.binding import identify
 from preflow_pipelines.runners.folder import RunFolder
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.tasks import tasks_of
 
 
 def plan_of(run: RunFolder) -> Plan:
-    """The plan of a run, with its own settings and the inputs that are in the store (the user's files may be gone)."""
+    """The plan of a run, with its own settings. Its inputs are still in the store: see `kept_inputs`."""
     about = run.about
     inputs = {name: _input(name, source, about) for name, source in about["sources"].items()}
     return Plan(about["method"], RunFile.model_validate(about["run_file"]), about["sections"], inputs)
@@ -24,6 +24,11 @@ def _input(name: str, source: object, about: dict[str, object]) -> InputSpec:
     if isinstance(source, dict) and "text" in source:
         source = {"model": source["model"], "text": TextSettings.model_validate(source["text"])}
     return InputSpec(name, kinds.get(name, "files"), source)  # type: ignore[arg-type]
+
+
+def kept_inputs(run: RunFolder) -> dict[str, StagedInput]:
+    """What the run read, as the store has it: the user's files may have changed, or be gone."""
+    return {name: StagedInput(**value) for name, value in run.about["inputs"].items()}
 
 
 def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
@@ -41,10 +46,10 @@ def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
 def changed_code(run: RunFolder) -> dict[str, list[str]]:
     """Steps of a run whose code is another one now: task -> modules that changed."""
     about, spec = run.about, run.read("pipeline.json") or {}
-    staged = {name: StagedInput(**value) for name, value in about["inputs"].items()}
     found = {}
     for task in tasks_of(spec):
-        now, then = identify(task, about["sections"], staged).modules, about["tasks"][task.name]["modules"]
+        now = code_digest(step_roots(task.step, task.settings(about["sections"]))).modules
+        then = about["tasks"][task.name]["modules"]
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
         if changed:
             found[task.name] = changed

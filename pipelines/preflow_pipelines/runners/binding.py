@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from preflow.artifacts.code import code_digest, file_imports, library_versions, make_key, step_roots
+from preflow.artifacts.code import code_digest, file_imports, make_key, step_roots
+from preflow.artifacts.libraries import library_versions
 from preflow.errors import ScorerError
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.tasks import Spec, Task

@@ -3,6 +3,7 @@
 $PREFLOW_HOME/inputs/<sha256>[.ext]; names and places of the user's files do not count, their bytes do.
 """
 
+import hashlib
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any
 from preflow.artifacts.digests import DigestIndex
 from preflow.artifacts.files import clear, publish_file, publish_folder
 from preflow.artifacts.manifest import NAME as MANIFEST
-from preflow.artifacts.manifest import contents_digest, read_manifest, write_manifest
+from preflow.artifacts.manifest import Manifest, contents_digest, read_manifest, write_manifest
 from preflow.errors import ArtifactError, ModelError, SettingsError
 from preflow.settings.plan import InputSpec
 from preflow.text.stage import stage_tokenizer
@@ -33,6 +34,17 @@ class StagedInput:
     digest: str
     files: dict[str, str] = field(default_factory=dict)
 
+    def is_whole(self, index: DigestIndex) -> bool:
+        """Whether what lies in the store still has the digest under which it lies there."""
+        path = Path(self.uri)
+        try:
+            if path.is_file():
+                return index.sha256(path) == self.digest
+            names = read_manifest(path).files
+            return contents_digest({name: index.sha256(path / name) for name in names}) == self.digest
+        except (ArtifactError, OSError):
+            return False
+
 
 class InputStore:
     """Stages inputs by content. Safe for several processes at once; what is there already is verified, not copied."""
@@ -40,8 +52,19 @@ class InputStore:
     def __init__(self, home: Path, index: DigestIndex, say: Callable[[str], None] = lambda text: None):
         self.home, self.folder, self.index, self.say = home, home / "inputs", index, say
 
-    def stage(self, spec: InputSpec) -> StagedInput:
-        """Raises SettingsError, ModelError or ScorerError for what cannot be read."""
+    def stage(self, spec: InputSpec, kept: StagedInput | None = None) -> StagedInput:
+        """`kept` is what another run staged: it is taken if it is still there, whatever became of the user's files.
+
+        Raises SettingsError, ModelError or ScorerError for what cannot be read.
+        """
+        if kept and kept.is_whole(self.index):
+            return kept
+        staged = self._stage(spec)
+        if kept and kept.digest != staged.digest:
+            self.say(f"{spec.name}: the store has lost what the run read; taken from {spec.source} as it is now")
+        return staged
+
+    def _stage(self, spec: InputSpec) -> StagedInput:
         self.folder.mkdir(parents=True, exist_ok=True)
         with exclusive(self.home / "cache" / "locks" / "inputs"):
             stagers: dict[str, Callable[[Any], StagedInput]] = {
@@ -59,12 +82,16 @@ class InputStore:
         self.say(f"fetching model {place}")
         return fetch_model(place, self.home)
 
+    def local_file(self, place: str) -> Path:
+        """A file or folder with data, fetched if it is elsewhere."""
+        return fetch_uri(place, self.home) if is_uri(place) else Path(place)
+
     def _files(self, source: dict[str, list[str]]) -> StagedInput:
         contents: dict[str, Path] = {}
         names: dict[str, str] = {}
         for split, places in source.items():
             for number, place in enumerate(places):
-                path = fetch_uri(place, self.home) if is_uri(place) else Path(place)
+                path = self.local_file(place)
                 stem = f"{split}/{number:03d}"
                 inside = _files_below(path) if path.is_dir() else [path]
                 for each in inside:
@@ -105,15 +132,13 @@ class InputStore:
             raise SettingsError(f"{place}: cannot be read ({error}). Expected a Python file in UTF-8.") from None
 
     def _text(self, text: str, origin: str) -> StagedInput:
-        with tempfile.NamedTemporaryFile("w", encoding="utf-8", dir=self.folder, suffix=".py") as file:
-            file.write(text)
-            file.flush()
-            digest = self.index.sha256(file.name)
-            target = self.folder / f"{digest}.py"
-            if not target.is_file() or self.index.sha256(target) != digest:
-                with publish_file(target) as temporary:
-                    shutil.copyfile(file.name, temporary)
-        return StagedInput(str(target), digest, {".": origin})
+        content = text.encode()
+        digest = hashlib.sha256(content).hexdigest()
+        staged = StagedInput(str(self.folder / f"{digest}.py"), digest, {".": origin})
+        if not staged.is_whole(self.index):
+            with publish_file(staged.uri) as temporary:
+                temporary.write_bytes(content)
+        return staged
 
     def _folder_of(self, contents: dict[str, Path], names: dict[str, str], link: bool) -> StagedInput:
         try:
@@ -124,29 +149,49 @@ class InputStore:
             ) from None
         digest = contents_digest(digests)
         target = self.folder / digest
-        if not self._is_whole(target):
+        staged = StagedInput(str(target), digest, names)
+        if not self._is_there(staged):
             size = sum(path.stat().st_size for path in contents.values())
             if size > 1 << 28:
                 self.say(f"copying {size / 1e9:.1f} GB into the input store")
             with publish_folder(target) as temporary:
                 for name, path in contents.items():
-                    _place(path, temporary / name, link and name.endswith(".safetensors"))
-                write_manifest(temporary)
-        return StagedInput(str(target), digest, names)
+                    self._place(path, temporary / name, link and name.endswith(".safetensors"))
+                _check_unchanged(write_manifest(temporary), digests, contents)
+            for name in contents:
+                self.index.remember(target / name, digests[name])
+        return staged
 
-    def _is_whole(self, folder: Path) -> bool:
-        """Whether a stored folder still holds what its manifest says; one that does not is removed."""
+    def _is_there(self, staged: StagedInput) -> bool:
+        """Whether the store holds a folder whole; one that was changed from outside is removed."""
+        folder = Path(staged.uri)
         if not folder.exists():
             return False
-        try:
-            files = read_manifest(folder).files
-            whole = all(self.index.sha256(folder / name) == entry["sha256"] for name, entry in files.items())
-        except (ArtifactError, OSError):
-            whole = False
-        if not whole:
-            self.say(f"{folder} was changed from outside; it is made again")
-            clear(folder)
-        return whole
+        if staged.is_whole(self.index):
+            return True
+        self.say(f"{folder} was changed from outside; it is made again")
+        clear(folder)
+        return False
+
+    def _place(self, source: Path, target: Path, link: bool) -> None:
+        """Copy, or hard-link big weights where the file system can: in-place edits are found by the digest index."""
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if link:
+            try:
+                self.index.link(source, target)
+                return
+            except OSError:
+                pass
+        shutil.copyfile(source, target)
+
+
+def _check_unchanged(stored: Manifest, digests: dict[str, str], contents: dict[str, Path]) -> None:
+    """Under a digest lie the bytes that have it, or nothing."""
+    for name, digest in digests.items():
+        if stored.files[name]["sha256"] != digest:
+            raise SettingsError(
+                f"{contents[name]} was changed while it was read. Expected a file that nobody writes to. Start again."
+            )
 
 
 def suffix_of(path: Path) -> str:
@@ -156,19 +201,8 @@ def suffix_of(path: Path) -> str:
 
 
 def _files_below(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith("."))
-
-
-def _place(source: Path, target: Path, link: bool) -> None:
-    """Copy, or hard-link big weights where the file system can: in-place edits are found by the digest index."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if link:
-        try:
-            target.hardlink_to(source.resolve())
-            return
-        except OSError:
-            pass
-    shutil.copyfile(source, target)
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts))
 
 
 @contextmanager

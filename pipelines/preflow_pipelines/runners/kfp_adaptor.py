@@ -27,6 +27,7 @@ class Watcher(Protocol):
     def started(self, task: str) -> None: ...
     def waiting(self, task: str, holder: str) -> None: ...
     def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None: ...
+    def spoiled(self, task: str, arguments: Mapping[str, str]) -> str | None: ...
     def finished(
         self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
     ) -> None: ...
@@ -77,7 +78,10 @@ def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
 
 
 def _execute(watcher: Watcher, task: str, arguments: Mapping[str, str], call: Callable[[], Any]) -> Any:
-    """Run or reuse one task. A reused output that is damaged is set aside, which makes kfp run the task after all."""
+    """Run or reuse one task. A reused output that is damaged is set aside, which makes kfp run the task after all.
+
+    So is a new one whose inputs were changed beneath it: it would be reused as if it came from what they were.
+    """
     dispatcher, dispatch = task_executor.task_dispatcher, task_executor.task_dispatcher.run_single_task_implementation
     ran: list[int] = []
 
@@ -94,6 +98,9 @@ def _execute(watcher: Watcher, task: str, arguments: Mapping[str, str], call: Ca
         if not ran and (path := watcher.damaged(task, _plain(answer[0]))):
             _set_aside(Path(path))
             answer = call()
+        if ran and answer[1] is Status.SUCCESS and (problem := watcher.spoiled(task, arguments)):
+            _set_aside(Path(next(iter(_plain(answer[0]).values()))))  # kfp has an entry for it already: now it is void
+            raise RuntimeError(problem)
         if answer[1] is Status.SUCCESS:
             state, outputs = "EXECUTED" if ran else "CACHED", _plain(answer[0])
         return answer

@@ -72,14 +72,18 @@ def run_local(
     *,
     home: Path,
     observer: Observer,
+    kept: Mapping[str, StagedInput] | None = None,
     nonces: Mapping[str, str] | None = None,
     parent: str | None = None,
     relation: str | None = None,
 ) -> RunResult:
-    """Run a plan to its end. Raises PreflowError before anything is started if inputs cannot be staged."""
-    nonces = dict(nonces or {})
+    """Run a plan to its end; `kept` are inputs that another run staged.
+
+    Raises PreflowError before anything is started if inputs cannot be staged.
+    """
+    nonces, kept = dict(nonces or {}), kept or {}
     with open_store(home, observer.message) as store:
-        staged = {name: store.stage(spec) for name, spec in plan.inputs.items()}
+        staged = {name: store.stage(spec, kept.get(name)) for name, spec in plan.inputs.items()}
     spec, _ = pipeline_spec(plan, Hardware())
     tasks = tasks_of(spec)
     identities = {task.name: identify(task, plan.sections, staged, nonces.get(task.name, "")) for task in tasks}
@@ -182,6 +186,7 @@ def _environment(folder: RunFolder, home: Path) -> Iterator[None]:
         "TMPDIR": str(folder.path / "tmp"),
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",
+        "PYTHONSAFEPATH": "1",  # what happens to lie in the working directory is nobody's import
     }
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)

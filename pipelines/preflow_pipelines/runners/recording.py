@@ -53,12 +53,25 @@ class LocalWatcher:
                 return path
         return None
 
+    def spoiled(self, task: str, arguments: Mapping[str, str]) -> str | None:
+        """Why the result of a task that has just run is no result of its inputs: one of them was changed meanwhile."""
+        for name, staged in self.staged.items():
+            if staged.uri in arguments.values() and not staged.is_whole(self.index):
+                origin = next(iter(staged.files.values()), staged.uri)
+                message = (
+                    f"{task}: the input {name} ({origin}) was changed in place while the run was going. "
+                    "Expected it as it was at the start, so the result is not kept. Start the run again."
+                )
+                self.error = {"type": "InputChanged", "user": True, "message": message, "problems": [], "task": task}
+                return message
+        return None
+
     def finished(
         self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
     ) -> None:
         ended = time.time()
         if state == "FAILED":
-            self.error = self._failure(task)
+            self.error = self.error or self._failure(task)
         origin = self._origin(outputs) if state == "CACHED" else self.folder.id
         files = (
             self._origin_record(task, outputs).get("files", {})

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,80 @@ def test_check_looks_at_model_judge_and_settings(tmp_path: Path, tiny_model: Pat
         in preflow("check", "run.yaml", "--set", "evaluate.judge=judge.py:f", home=tmp_path, code=2).stderr
     )
     assert "no effect" in preflow("check", "run.yaml", "--set", "generate.seed=1", home=tmp_path, code=2).stderr
+
+
+def test_check_says_what_to_do_about_settings(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    wrong = ("--set", "trian.epochs=2", "--set", "loss.beta=big")
+    found = json.loads(preflow("check", "run.yaml", "--json", *wrong, home=tmp_path, code=2).stdout)
+    assert [(each["row"], each["code"], each["message"]) for each in found["problems"]] == [
+        (
+            0,
+            "settings",
+            "loss.dpo.beta: found 'big'; input should be a valid number, unable to parse string as a number.",
+        ),
+        (0, "settings", "trian: unknown setting."),
+    ]
+    assert all(problem["fix"] for problem in found["problems"]) and found["total"] == 2
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    for setting, words in [
+        ("model=empty", "config.json"),
+        ("evaluate.judge=not_there_at_all:f", "not_there_at_all:f: the module cannot be imported"),
+        ("evaluate.judge=leaves.py:f", "SystemExit: 0 (line 2 of leaves.py)"),
+        ("evaluate.judge=json:nothing", "json:nothing: the module has no function"),
+        ("hardware=absent.yaml", "Expected `hardware: cpu`"),
+    ]:
+        (problem, *_) = json.loads(
+            preflow("check", "run.yaml", "--json", "--set", setting, home=tmp_path, code=2).stdout
+        )["problems"]
+        assert words in f"{problem['message']} {problem['fix']}" and problem["fix"]
+
+
+def test_an_absent_model_is_said_once(tmp_path: Path) -> None:
+    write_run(tmp_path, tmp_path, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    found = preflow("check", "run.yaml", "--set", "model=file:///not/there", "--json", home=tmp_path, code=2)
+    assert json.loads(found.stdout)["total"] == 1
+
+
+def test_a_damaged_configuration_is_said_once(tmp_path: Path, tiny_model: Path) -> None:
+    model = shutil.copytree(tiny_model, tmp_path / "model")
+    write_run(tmp_path, model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    for name in ("config.json", "tokenizer_config.json"):
+        whole = (model / name).read_text()
+        (model / name).write_text("{")
+        (problem,) = json.loads(preflow("check", "run.yaml", "--json", home=tmp_path, code=2).stdout)["problems"]
+        assert f"{name}: not valid JSON" in problem["message"] and problem["fix"] == "Save the model again."
+        (model / name).write_text(whole)
+
+
+def test_check_reads_files_behind_a_uri(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}, "{"])
+    place = f"file://{tmp_path}/pairs.jsonl"
+    found = preflow("check", "run.yaml", "--set", f"data.pairs={place}", "--json", home=tmp_path, code=2)
+    assert [(each["file"], each["row"]) for each in json.loads(found.stdout)["problems"]] == [(place, 2)]
+
+
+def test_templates_that_are_none(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    for data, words in [(b"\xff", "Expected a Jinja file in UTF-8"), (b"{% bad %}", "not valid Jinja (line 1")]:
+        (tmp_path / "t.jinja").write_bytes(data)
+        found = preflow("check", "run.yaml", "--set", "text.template=t.jinja", home=tmp_path, code=2)
+        assert words in found.stderr and "1 problem\n" in found.stdout
+
+
+def test_a_home_that_cannot_be_written(tmp_path: Path, tiny_model: Path) -> None:
+    (tmp_path / "home").touch()
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    for command in ("run", "check"):
+        assert "Set PREFLOW_HOME to a folder" in preflow(command, "run.yaml", home=tmp_path, code=2).stderr
+    assert "FAIL  folder for runs" in preflow("doctor", home=tmp_path, code=1).stdout
+
+
+def test_compile_output_that_cannot_be(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [])
+    assert "ends in .yaml" in preflow("compile", "run.yaml", "-o", "out.txt", home=tmp_path, code=2).stderr
+    assert "cannot be written" in preflow("compile", "run.yaml", "-o", "no/out.yaml", home=tmp_path, code=2).stderr
 
 
 def test_compile_writes_parameters_and_hardware(tmp_path: Path, tiny_model: Path) -> None:

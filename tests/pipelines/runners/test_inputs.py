@@ -1,14 +1,19 @@
 """The input store: the path is the digest, whatever the user's file is called and wherever it lies."""
 
+import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 import tiny
+from preflow.artifacts import digests
+from preflow.artifacts.digests import DigestIndex, file_sha256
+from preflow.artifacts.manifest import write_manifest
 from preflow.errors import ModelError, SettingsError
 from preflow.settings.plan import InputSpec
 from preflow.settings.text import TextSettings
-from preflow_pipelines.runners.inputs import InputStore, StagedInput, open_store
+from preflow_pipelines.runners.inputs import StagedInput, open_store
 
 
 def stage(home: Path, kind: str, source: object) -> StagedInput:
@@ -99,4 +104,67 @@ def test_the_template_is_a_part_of_the_tokenizer(tmp_path: Path, tiny_model: Pat
         for name in ("chat", "none", "chat")
     ]
     assert staged[0].uri == staged[2].uri != staged[1].uri
-    assert InputStore(tmp_path / "home", None)._is_whole(tmp_path / "absent") is False  # type: ignore[arg-type]
+    assert not StagedInput(str(tmp_path / "absent"), "0").is_whole(DigestIndex(tmp_path / "index"))
+
+
+def test_under_a_digest_lie_the_bytes_that_have_it_or_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that grows between the reading of its digest and the copy; and a store that somebody wrote to."""
+    data, home, copy = tmp_path / "a.jsonl", tmp_path / "home", shutil.copyfile
+    data.write_text("{}\n")
+
+    def written_to_meanwhile(source: Path, target: Path) -> None:
+        with data.open("a") as file:
+            file.write("{}\n")
+        copy(source, target)
+
+    source = {"train": [str(data)], "heldout": []}
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copyfile", written_to_meanwhile)
+        with pytest.raises(SettingsError, match=r"a\.jsonl was changed while it was read"):
+            stage(home, "files", source)
+    assert list((home / "inputs").iterdir()) == []
+    staged, index = stage(home, "files", source), DigestIndex(home / "cache" / "digests.json")
+    assert staged.is_whole(index)
+    stored = Path(staged.uri) / "train" / "000.jsonl"
+    stored.write_text("{ }\n")
+    assert not staged.is_whole(index)
+    write_manifest(staged.uri)  # one that agrees with the wrong bytes
+    assert not staged.is_whole(index)
+    assert stage(home, "files", source) == staged
+    assert stored.read_text() == "{}\n{}\n"
+
+
+def test_what_another_run_read_is_taken_from_the_store(tmp_path: Path) -> None:
+    """`rerun` means the data that the run had, not what the file holds by now."""
+    data, said = tmp_path / "a.jsonl", []
+    data.write_text("{}\n")
+    spec = InputSpec("data_files", "files", {"train": [str(data)], "heldout": []})
+    with open_store(tmp_path / "home", said.append) as store:
+        first = store.stage(spec)
+        data.write_text("{ }\n")
+        assert store.stage(spec, first) == first
+        data.unlink()
+        assert store.stage(spec, first) == first
+        shutil.rmtree(first.uri)
+        with pytest.raises(SettingsError, match="cannot be read"):
+            store.stage(spec, first)
+        data.write_text("{ }\n")
+        assert not said
+        assert store.stage(spec, first).digest != first.digest
+        assert "has lost what the run read" in said[0]
+
+
+def test_staged_weights_are_not_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link in the store changes the ctime of the user's file."""
+    model = tiny.make_model(tmp_path / "model")
+    time.sleep(0.05)
+    first = stage(tmp_path / "home", "model", str(model))
+    read: list[str] = []
+
+    def counted(path: Path) -> str:
+        read.append(path.name)
+        return file_sha256(path)
+
+    monkeypatch.setattr(digests, "file_sha256", counted)
+    assert stage(tmp_path / "home", "model", str(model)) == first
+    assert read == []

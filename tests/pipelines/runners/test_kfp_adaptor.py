@@ -27,6 +27,7 @@ class Recorder:
         self.outputs: dict[str, Mapping[str, str]] = {}
         self.arguments: dict[str, Mapping[str, str]] = {}
         self.broken: dict[str, str] = {}
+        self.changed_beneath: str | None = None
 
     def started(self, task: str) -> None:
         self.said.append((task, "started"))
@@ -36,6 +37,9 @@ class Recorder:
 
     def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None:
         return outputs[self.broken.pop(task)] if task in self.broken else None
+
+    def spoiled(self, task: str, arguments: Mapping[str, str]) -> str | None:
+        return "an input was changed" if task == self.changed_beneath else None
 
     def finished(
         self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
@@ -47,6 +51,7 @@ class Recorder:
 @pytest.fixture
 def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TOY_COUNTS", str(tmp_path / "counts"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))  # kfp leaves a folder per step
     (tmp_path / "given").write_text("given ")
     return tmp_path / "given"
 
@@ -142,6 +147,15 @@ def test_what_is_damaged_is_set_aside_and_made_again(given: Path) -> None:
     assert not aside.exists()
     assert len(list(aside.parent.glob("folder.damaged-*"))) == 1
     assert [state for _, state in states(play(given, "r3"))] == ["CACHED"] * 3
+
+
+def test_what_was_made_from_inputs_that_changed_is_not_kept(given: Path) -> None:
+    watcher = Recorder()
+    watcher.changed_beneath = "second"
+    with pytest.raises(RuntimeError, match="an input was changed"):
+        play(given, "r1", watcher)
+    assert states(watcher) == [("first", "EXECUTED"), ("second", "FAILED")]
+    assert states(play(given, "r2")) == [("first", "CACHED"), ("second", "EXECUTED"), ("third", "EXECUTED")]
 
 
 def test_a_folder_of_an_old_run_may_be_deleted(given: Path) -> None:

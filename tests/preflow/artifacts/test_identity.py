@@ -1,13 +1,15 @@
 """Content ids, digests, manifests, and the digest of the code a step can reach."""
 
 import json
+import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
-from preflow.artifacts import code
-from preflow.artifacts.code import code_digest, library_versions, make_key, modules_named_in, parse_key, step_roots
+from preflow.artifacts import code, digests
+from preflow.artifacts.code import code_digest, make_key, modules_named_in, parse_key, step_roots
 from preflow.artifacts.digests import DigestIndex, file_sha256
 from preflow.artifacts.ids import canonical_json, completion_id, pair_id, prompt_id, sequence_id
 from preflow.artifacts.manifest import read_manifest, verify_manifest, write_manifest
@@ -34,6 +36,30 @@ def test_digest_index_sees_changes_in_place(tmp_path: Path) -> None:
     path.write_text("two")
     again = DigestIndex(tmp_path / "index.json")
     assert again.sha256(path) == file_sha256(path) != first
+
+
+def test_digest_index_is_not_deceived_by_an_mtime_that_was_put_back(tmp_path: Path) -> None:
+    path, index = tmp_path / "a", DigestIndex(tmp_path / "index.json")
+    path.write_text("one")
+    os.utime(path, (1, 1))
+    time.sleep(0.05)
+    first = index.sha256(path)
+    with path.open("r+") as file:
+        file.write("two")
+    os.utime(path, (1, 1))
+    assert index.sha256(path) == file_sha256(path) != first
+
+
+def test_digest_index_remembers_what_has_settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, index = tmp_path / "a", DigestIndex(tmp_path / "index.json")
+    path.write_text("one")
+    time.sleep(0.05)
+    first = index.sha256(path)
+    monkeypatch.setattr(digests, "file_sha256", lambda path: "read again")
+    assert index.sha256(path) == first
+    path.write_text("two")  # it could change once more within the same tick
+    assert index.sha256(path) == index.sha256(path) == "read again"
+    assert not index._known or index._known[str(path)][-1] == first
 
 
 def test_manifest_names_the_file_that_differs(tmp_path: Path) -> None:
@@ -114,6 +140,5 @@ def test_keys_and_named_modules() -> None:
     assert parse_key(key)["code"] == "abc"
     assert parse_key(key)["again"] == "7"
     assert parse_key("") == {}
-    assert "PyYAML" in library_versions(["yaml", "not_installed_anywhere"])
     with pytest.raises(ModuleNotFoundError):
         code_digest(["preflow.losses.absent"])

@@ -25,7 +25,7 @@ def models() -> tuple[Any, Any]:
 class TinyTokenizer(SimpleNamespace):
     """As much of a tokenizer as sampling and the KL ask for."""
 
-    max_prompt_tokens, stop_ids, pad_id = 8, frozenset({STOP}), 0
+    max_prompt_tokens, max_positions, stop_ids = 8, None, frozenset({STOP})
 
     def encode_prompts(self, prompts: list[Any]) -> list[list[int]]:
         return [PROMPT for _ in prompts]

@@ -10,9 +10,9 @@ import torch
 
 import tiny
 from preflow.artifacts.draws import uniforms
-from preflow.errors import ModelError, ScorerError
+from preflow.errors import ModelError, ScorerError, SettingsError
 from preflow.models.load import load_model
-from preflow.models.packing import PromptGroup, cut_by_tokens, pack
+from preflow.models.packing import PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sampling import Sample, draw_tokens, sample
 from preflow.models.scorers import load_scorer, score_batches
 from preflow.models.sequence_logps import SequenceLogps, _ChunkedLogps
@@ -50,6 +50,15 @@ def test_cuts_keep_every_group_and_the_budget() -> None:
     cuts = cut_by_tokens(groups, 30)
     assert sorted(group.indices[0] for cut in cuts for group in cut) == list(range(50))
     assert all(len(cut) * max(group.num_tokens for group in cut) <= 30 for cut in cuts)
+
+
+def test_a_prompt_of_many_completions_is_cut_to_the_budget() -> None:
+    groups = groups_of([1] * 4, ([number] for number in range(100)), lambda number: [number] * 7, 32)
+    assert [index for group in groups for index in group.indices] == list(range(100))
+    assert {group.num_tokens for group in groups} == {32}
+    assert groups_of([1] * 4, [[0, 1], [2]], lambda number: [number] * 70, 32)[0].indices == (0, 1), (
+        "a unit stays whole"
+    )
 
 
 def test_weights_that_must_be_unpickled_are_refused(tmp_path: Path) -> None:
@@ -138,6 +147,32 @@ def test_draws_follow_the_distribution() -> None:
     assert counts.sum() == 20_000
     assert float(((counts - 20_000 * expected) ** 2 / (20_000 * expected)).sum()) < 16.3, "99.9 % point, 3 degrees"
     assert float(logps[tokens == 2][0]) == pytest.approx(float(expected[1].log()))
+
+
+@pytest.mark.parametrize("temperature", [1e-6, 1e-39, 5e-324])
+@pytest.mark.parametrize("top_k", [0, 2, 99])
+def test_the_smallest_temperature_is_greedy(temperature: float, top_k: int) -> None:
+    logits, draws = torch.tensor([[1.0, 90.0, -2.0]] * 3), torch.tensor([0.0, 0.5, 1 - 2**-53], dtype=torch.float64)
+    tokens, logps = draw_tokens(logits, draws, temperature, top_k)
+    assert tokens.tolist() == [1, 1, 1]
+    assert logps.tolist() == [0, 0, 0]
+
+
+def test_sampling_stops_at_numbers_that_are_none(sampler: Any, tiny_model: Path) -> None:
+    model = load_model(tiny_model)
+    with torch.no_grad():
+        model.get_output_embeddings().weight[7] = torch.nan
+    with pytest.raises(ModelError, match="not finite.*float32"):
+        sampler(model=model)
+
+
+def test_sampling_beyond_the_models_positions_is_refused(sampler: Any) -> None:
+    with pytest.raises(SettingsError, match=r"the model has 2048 positions.*max_prompt_tokens"):
+        sampler(max_new_tokens=2040)
+
+
+def test_one_new_token(sampler: Any) -> None:
+    assert all(len(each.token_ids) == 1 for each in sampler(max_new_tokens=1))
 
 
 def test_uniforms_are_keyed() -> None:

@@ -56,6 +56,11 @@ REFUSED = [
     (rso(pairs={"rule": "best_worst", "seed": 1}), "pairs.seed has no effect"),
     (dpo(evaluate={"samples_per_prompt": 0, "temperature": 1}), "evaluate.temperature has no effect"),
     ({"method": "dpo", "model": "m"}, "data: missing"),
+    (dpo(data={"pairs": ""}), "data.pairs.0: found ''"),
+    (dpo(model=""), "model: found ''"),
+    (dpo(loss="dpo"), r"loss: found 'dpo'; expected settings, as in \{name: value\}. Mend the value"),
+    (dpo(data={"pairs": 3}), "data.pairs: found 3; expected a list"),
+    (dpo(seed=2**64), "seed: found 18446744073709551616"),
 ]
 
 
@@ -75,6 +80,45 @@ def test_missing_files_are_named(folder: Path) -> None:
     ]:
         with pytest.raises(SettingsError, match=words):
             make_plan(parse_run_file(content), folder)
+
+
+def test_a_shared_setting_is_named_once() -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_run_file(rso(dtype="fp16", train={"seed": -1}))
+    assert [line.split(":")[1].strip() for line in str(caught.value).splitlines()] == ["train.seed", "dtype"]
+
+
+def test_folders_and_files_are_told_apart(folder: Path) -> None:
+    (folder / "folder.py").mkdir()
+    for content, words in [
+        (dpo(model="pairs.jsonl"), "a file, expected a folder with config.json"),
+        (rso(score={"scorer": "folder.py:f"}), "folder.py: a folder, expected a file"),
+        (dpo(text={"template": "."}), "a folder, expected a file"),
+        (dpo(data={"pairs": "~nobody-of-that-name/pairs.jsonl"}), "no such file"),
+        (dpo(data={"pairs": "x" * 5000}), "no such file"),
+    ]:
+        with pytest.raises(SettingsError, match=words):
+            make_plan(parse_run_file(content), folder)
+
+
+def test_globs_start_at_a_folder_whatever_its_name(folder: Path) -> None:
+    inside = folder / "run [1]*"
+    inside.mkdir()
+    (inside / "a.jsonl").touch()
+    plan = make_plan(parse_run_file(dpo(model="../model", data={"pairs": "*.jsonl"})), inside)
+    assert plan.inputs["data_files"].source["train"] == [str(inside / "a.jsonl")]
+
+
+def test_files_behind_any_uri_are_left_to_the_input_store(folder: Path) -> None:
+    places = ["s3://bucket/a.jsonl", "gs://bucket/b.jsonl", "https://host/c.jsonl"]
+    plan = make_plan(parse_run_file(dpo(data={"pairs": places})), folder)
+    assert plan.inputs["data_files"].source["train"] == places
+
+
+def test_yaml_may_be_merged(tmp_path: Path) -> None:
+    path = tmp_path / "run.yaml"
+    path.write_text("method: dpo\nmodel: m\ndata:\n  <<: {pairs: p, duplicates: keep}\n  duplicates: aggregate\n")
+    assert load_run_file(path).data.duplicates == "aggregate"
 
 
 def test_yaml_errors_name_the_line(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import preflow.errors
 from preflow.artifacts.code import code_digest, make_key, step_roots
 from preflow.errors import ArtifactError, SettingsError
 from preflow.settings.rejection import RejectionSettings
@@ -142,6 +144,54 @@ def test_settings_are_parsed_strictly(tmp_path: Path) -> None:
     assert step.settings(RejectionSettings).num_accepted == 2
     with pytest.raises(SettingsError, match="num_acepted"):
         Step.detached(tmp_path, '{"num_acepted": 2}').settings(RejectionSettings)
+
+
+def test_an_attempt_waits_for_one_that_is_still_saving(tmp_path: Path) -> None:
+    """Killed launchers leave a step that saves for some seconds more; the next attempt uses the same folder."""
+    body = "step.checkpoints; print('mine', flush=True); time.sleep(float(os.environ['HOLD']))"
+    (tmp_path / "steps").mkdir()
+    log = tmp_path / "steps" / "some-task.log"
+    log.touch()
+
+    def wait_for(text: str) -> None:
+        deadline = time.monotonic() + 60
+        while text not in log.read_text(errors="replace"):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    first = play(tmp_path, body, HOLD="60")
+    wait_for("mine")
+    second = play(tmp_path, body, HOLD="0")
+    wait_for("waiting for it")
+    assert log.read_text(errors="replace").count("mine") == 1
+    first.kill()
+    assert second.wait(30) == 0
+    assert log.read_text(errors="replace").count("mine") == 2
+    first.communicate()
+    second.communicate()
+
+
+EDIT = """
+    from pathlib import Path
+    import preflow.errors
+    file = Path(preflow.errors.__file__).parent / "selection" / "rejection.py"
+    file.write_text(file.read_text() + "\\nEDITED = 1\\n")
+"""
+IMPORT = "\n    import preflow.selection.rejection"
+
+
+@pytest.mark.parametrize(("body", "code"), [(EDIT + IMPORT, 1), (IMPORT + EDIT, 0)])
+def test_what_is_imported_after_it_was_edited_is_refused(tmp_path: Path, body: str, code: int) -> None:
+    """The step's own check is over then; what is edited once it is loaded does no harm."""
+    shutil.copytree(Path(preflow.errors.__file__).parent, tmp_path / "code" / "preflow")
+    key = make_key(code_digest(step_roots("rejection_sample", "{}")).digest, {})
+    process = play(tmp_path, body.strip(), key, PYTHONPATH=str(tmp_path / "code"))
+    _, errors = process.communicate()
+    assert process.returncode == code, errors
+    if code:
+        error = status(tmp_path)["error"]
+        assert (error["type"], error["user"]) == ("CodeChangedError", True)
+        assert "preflow.selection.rejection was edited" in error["message"]
 
 
 def test_checkpoints_depend_on_inputs_not_on_runs(tmp_path: Path) -> None:

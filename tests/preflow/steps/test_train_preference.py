@@ -73,6 +73,15 @@ def test_lora_publishes_adapter_and_merged_weights(prepared: dict[str, str], tmp
     assert any(not torch.equal(before[name], after[name]) for name in before)
 
 
+def test_weights_of_half_precision_are_warned_of(prepared: dict[str, str], tmp_path: Path) -> None:
+    """An adapter's weights are float32 whatever the model's are."""
+    for name, lora, warnings in (("a", None, 1), ("b", LoraSettings(rank=2), 0)):
+        train(prepared, tmp_path / name, max_steps=1, dtype="bfloat16", lora=lora)
+        assert len(read_journal(tmp_path / name / "journal.json")["warnings"]) == warnings
+    adapter = load_file(tmp_path / "b" / "trained" / "adapter" / "adapter_model.safetensors")
+    assert {value.dtype for value in adapter.values()} == {torch.float32}
+
+
 def test_same_seed_same_bytes(prepared: dict[str, str], tmp_path: Path) -> None:
     for name in ("a", "b"):
         train(prepared, tmp_path / name)

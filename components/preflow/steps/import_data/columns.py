@@ -1,6 +1,8 @@
 """The columns of a row under our names, and what to say where one is missing."""
 
 import difflib
+import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +30,8 @@ NAMES: dict[DataKind, tuple[ColumnName, ...]] = {
 HELDOUT_NAMES = {"heldout", "held-out", "held_out", "test", "validation", "valid", "val", "eval", "dev"}
 TRAIN_NAMES = {"train", "training"}
 SHOWN_COLUMNS = 20
+PLAIN_NAME = re.compile(r"[^\W\d][\w-]*")
+"""Names that YAML takes without quotes."""
 
 
 def named_values(row: Mapping[str, Any], settings: ImportSettings) -> dict[str, Any]:
@@ -66,7 +70,8 @@ def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "
     more = f" and {len(columns) - SHOWN_COLUMNS} more" if len(columns) > SHOWN_COLUMNS else ""
     if close:
         best = by_lower_case[close[0]]
-        fix = f"Did you mean {best!r}? Rename it, or set data.{setting}{best}{end}."
+        written = best if PLAIN_NAME.fullmatch(str(best)) else json.dumps(best, ensure_ascii=False)
+        fix = f"Did you mean {best!r}? Rename it, or set data.{setting}{written}{end}."
     else:
         fix = f"Add it, or set data.{setting}YOUR_COLUMN{end}."
     return RowError("missing_column", f"no column {name!r} ({why}); columns here: {shown}{more}.", fix)

@@ -73,7 +73,7 @@ def common_beginning(chosen: Any, rejected: Any, texts: bool) -> tuple[Messages 
 
     `texts`: two plain texts may begin with the prompt, too.
     """
-    first, second = _conversation(chosen, "chosen"), _conversation(rejected, "rejected")
+    first, second = conversation(chosen, "chosen"), conversation(rejected, "rejected")
     if isinstance(first, str) and isinstance(second, str):
         return _common_text(first, second) if texts else (None, first, second)
     if isinstance(first, str) or isinstance(second, str):
@@ -86,11 +86,18 @@ def common_beginning(chosen: Any, rejected: Any, texts: bool) -> tuple[Messages 
     while shared < longest and first[shared] == second[shared]:
         shared += 1
     if shared == 0:
+        _refuse_unanswered(first, second)
         raise _nothing_common()
     return first[:shared], first[shared:], second[shared:]
 
 
-def _conversation(value: Any, name: str) -> Messages | str:
+def _refuse_unanswered(first: Messages, second: Messages) -> None:
+    for name, turns in (("chosen", first), ("rejected", second)):
+        if first[0] == second[0] and len(turns) == 1:
+            raise RowError("empty_completion", f"{name} is the prompt alone, without an answer.", "Add the answer.")
+
+
+def conversation(value: Any, name: str) -> Messages | str:
     """Messages; a transcript as messages; or a text that is neither."""
     text = text_of(value, name)
     if text is None:

@@ -15,6 +15,7 @@ from preflow.steps.import_data.columns import missing_column, named_values, spli
 from preflow.steps.import_data.messages import (
     Messages,
     common_beginning,
+    conversation,
     messages_of,
     refuse_undecodable,
     shown,
@@ -93,9 +94,9 @@ def _prompt(values: Mapping[str, Any], row: Mapping[str, Any]) -> tuple[Messages
 
 def _completion(value: Any, name: str, prompt: Messages) -> str:
     """The completion's text: it is one, or one assistant turn."""
-    if isinstance(text := text_of(value, name), str):
-        return text
-    messages = messages_of(value, name)
+    messages = conversation(value, name)
+    if isinstance(messages, str):
+        return messages
     if messages[0] in prompt[-1:]:
         fix = "Remove that turn, or set data.columns: {prompt: null} (the common beginning is then the prompt)."
         raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", fix)
@@ -124,7 +125,7 @@ def _score(values: Mapping[str, Any], name: str) -> float | None:
     if value is None or value == "":
         return None
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

@@ -51,10 +51,11 @@ def dataset_parts(folder: Path) -> list[tuple[str | None, list[Path]]]:
 
     Where save_to_disk left its state.json, only the files named there count: caches of `map` may lie beside them.
     """
-    states = sorted(folder.rglob("state.json"))
+    states = sorted(path for path in folder.rglob("state.json") if not is_hidden(path, folder))
     if states:
         return [(state.parent.name if state.parent != folder else None, _files_of(state)) for state in states]
-    files = sorted(path for path in folder.rglob("*") if path.is_file() and not path.name.startswith((".", "cache-")))
+    there = sorted(path for path in folder.rglob("*") if path.is_file() and not is_hidden(path, folder))
+    files = [path for path in there if not path.name.startswith("cache-")]
     arrows = [path for path in files if path.suffix == ".arrow"]
     named = [path for path in files if path.name.lower().endswith(DATA_SUFFIXES) and path.name not in DATASET_FILES]
     parts: dict[str | None, list[Path]] = {}
@@ -63,6 +64,11 @@ def dataset_parts(folder: Path) -> list[tuple[str | None, list[Path]]]:
         inside = path.parent.name if path.parent not in (folder, folder / "data") else None
         parts.setdefault(shard["split"] if shard else inside or path.name.split(".")[0], []).append(path)
     return list(parts.items())
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether a file below a folder is nobody's data: copies that editors and version control keep."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def _files_of(state: Path) -> list[Path]:

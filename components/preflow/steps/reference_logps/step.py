@@ -3,8 +3,9 @@
 from preflow.artifacts.io import write_rows
 from preflow.artifacts.kinds import SEQUENCE_LOGPS
 from preflow.artifacts.manifest import read_manifest
+from preflow.models.check import check_model
 from preflow.models.load import device, load_model, use_all_cores
-from preflow.models.sequence_logps import SequenceLogps, check_model
+from preflow.models.sequence_logps import SequenceLogps
 from preflow.settings.reference import ReferenceSettings
 from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer

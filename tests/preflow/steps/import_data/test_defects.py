@@ -27,6 +27,7 @@ ROW_DEFECTS = {
     "number as message": ("wrong_type", {"prompt": [3]}),
     "parts as content": ("wrong_type", {"prompt": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]}),
     "score that is no number": ("wrong_type", {"chosen_score": "high"}),
+    "score that is a truth value": ("wrong_type", {"chosen_score": True}),
     "score that is NaN": ("wrong_type", {"chosen_score": float("nan")}),
     "unknown role": ("unknown_role", {"prompt": [{"role": "customer", "content": "hello"}]}),
     "role missing": ("unknown_role", {"prompt": [{"content": "hello"}]}),
@@ -45,6 +46,14 @@ ROW_DEFECTS = {
     "prompt's turn repeated": (
         "prompt_repeated",
         {"prompt": [user("Hello.")], "chosen": [user("Hello."), assistant("Hi.")], "rejected": [assistant("No.")]},
+    ),
+    "transcripts beside their prompt": (
+        "prompt_repeated",
+        {"prompt": "Hello.", "chosen": "\n\nHuman: Hello.\n\nAssistant: A.", "rejected": "B."},
+    ),
+    "conversation without its answer": (
+        "empty_completion",
+        {"prompt": ..., "chosen": [user("Hello."), assistant("Hi.")], "rejected": [user("Hello.")]},
     ),
     "user in completion": ("user_in_completion", MESSAGES | {"chosen": [user("And this?"), assistant("Yes.")]}),
     "user after completion": ("user_in_completion", MESSAGES | {"chosen": [assistant("Yes."), user("Thanks!")]}),
@@ -200,6 +209,12 @@ def test_misnamed_column_is_guessed(tmp_path: Path, tiny_tokenizer: Path) -> Non
     write(tmp_path, [{"Prompt": "a b?", "choosen": "c", "rejected": "d"}])
     (found,) = problems_of(tmp_path, tiny_tokenizer)
     assert found.message.startswith("no column 'chosen'") and "data.columns: {chosen: choosen}" in found.fix
+
+
+def test_fix_for_a_name_that_yaml_would_trim(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    write(tmp_path, [{"prompt": "a b?", " chosen": "c", "rejected": "d"}], "csv")
+    (found,) = problems_of(tmp_path, tiny_tokenizer)
+    assert found.fix.endswith('data.columns: {chosen: " chosen"}.')
 
 
 def test_mapped_column_that_is_not_there(tmp_path: Path, tiny_tokenizer: Path) -> None:

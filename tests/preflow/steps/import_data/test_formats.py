@@ -186,6 +186,12 @@ def test_folder_of_shards(tmp_path: Path, tiny_tokenizer: Path) -> None:
     assert len(import_files(tmp_path, tiny_tokenizer).heldout) == 2
 
 
+def test_copies_in_hidden_folders_are_no_data(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    write(tmp_path / "train/000/x", pairs(3)).rename(tmp_path / "train/000/pairs.jsonl")
+    write(tmp_path / "train/000/.ipynb_checkpoints", pairs(3))
+    assert len(import_files(tmp_path, tiny_tokenizer).rows) == 3
+
+
 def test_what_datasets_saves(tmp_path: Path, tiny_tokenizer: Path) -> None:
     datasets = pytest.importorskip("datasets")
     rows = [{**AS_MESSAGES, "prompt": [user(f"Number {number}?")]} for number in range(5)]
