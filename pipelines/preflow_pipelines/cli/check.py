@@ -67,6 +67,7 @@ def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem],
 
 def _parts(plan: Any) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
+    from preflow.models.judges import MatrixJudge
     from preflow.models.scorers import load_scorer
     from preflow_pipelines.runners.inputs import open_store
 
@@ -79,9 +80,11 @@ def _parts(plan: Any) -> Iterator[Any]:
                 yield lambda name=name, section=section: _check_data(
                     plan.inputs[name].source, plan.sections[section], tokenizer
                 )
-        for name in ("scorer", "judge"):
+        for name in ("scorer", "judge", "pair_judge"):
             spec = plan.inputs.get(name)
-            if spec and spec.source:
+            if spec and spec.source and spec.source.endswith(".json"):
+                yield lambda spec=spec: MatrixJudge.load(spec.source)
+            elif spec and spec.source:
                 function = spec.source.rpartition(":")[2]
                 yield lambda spec=spec, function=function: load_scorer(_scorer_file(store, spec), function)
 
