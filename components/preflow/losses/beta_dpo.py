@@ -46,12 +46,10 @@ def beta_dpo(
         draws: [B] uniforms in [0, 1), one per pair.
         beta: > 0; the paper's beta_0, 0.1.
         alpha: >= 0; how strongly beta follows the gap, 0.6 in the official README. 0 is a fixed beta.
-        keep_ratio: in (0, 1]; the paper's rho, 0.8. 1 keeps every pair.
-        momentum: in [0, 1); 0.9.
-        min_beta: > 0; 1e-3, the official code's. There is no upper bound.
+        keep_ratio, momentum: in (0, 1] and [0, 1); the paper's rho, 0.8 (1 keeps every pair), and m, 0.9.
+        min_beta: > 0; 1e-3, the official code's.
         gap_scale: > 0; 1 for raw log-ratios (the official code's unit), beta for rewards (the paper's symbol).
-        start: averages from 0 (the official code: after t batches they are 1 - momentum^t of the truth, so beta is high
-            and the weights are peaked at first), or from the first batch's own numbers.
+        start: averages from 0 (the official code), or from the first batch's own numbers; see `updated_averages`.
 
     Metrics: gap_mean, gap_std, batch_gap (mean of A over the kept), beta (beta_b), kept (share of the pairs).
 
@@ -71,8 +69,7 @@ def beta_dpo(
     batch_gap = gaps[kept].mean().item()
     strength = batch_beta(batch_gap, new["gap_mean"], beta=beta, alpha=alpha, min_beta=min_beta)
     weights = torch.zeros_like(h).index_fill(0, kept, 1.0)
-    share = len(kept) / max(1, len(gaps))
-    metrics = {**new, "batch_gap": batch_gap, "beta": strength, "kept": share}
+    metrics = {**new, "batch_gap": batch_gap, "beta": strength, "kept": len(kept) / len(gaps)}
     return Coupled(logistic(strength * h), weights, new, metrics)
 
 
@@ -81,6 +78,9 @@ def updated_averages(
 ) -> dict[str, float]:
     """gap_mean and gap_std after a batch of gaps [B]. The deviation is the unbiased one; a single pair has none, and
     leaves gap_std as it was.
+
+    From 0, as the official code starts, they are 1 - momentum^t of the truth after t batches: beta is high and the
+    weights are peaked at first.
 
     >>> updated_averages({"gap_mean": 1.0, "gap_std": 1.0}, torch.tensor([1.0, 3.0]), momentum=0.5)["gap_mean"]
     1.5

@@ -24,8 +24,8 @@ COMPACT_BELOW = 0.75
 
 @dataclass(frozen=True)
 class Sample:
-    """A sampled completion. `logp` is nats under the distribution it was drawn from (temperature and top_k applied);
-    `token_ids` end with the stop token iff `finish_reason` is "stop", else it is "length"."""
+    """A sampled completion. `logp` is nats under the distribution it was drawn from (temperature and top_k applied), the
+    sum of `token_logps`; `token_ids` end with the stop token iff `finish_reason` is "stop", else it is "length"."""
 
     prompt_id: str
     sample_index: int
@@ -33,6 +33,7 @@ class Sample:
     token_ids: list[int]
     finish_reason: str
     logp: float
+    token_logps: tuple[float, ...] = ()
 
 
 @torch.inference_mode()
@@ -108,7 +109,7 @@ class _Decoding:
         count, steps = self.draws.shape
         self.tokens = torch.zeros(count, steps, dtype=torch.long, device=self.device)
         self.lengths = torch.zeros(count, dtype=torch.long, device=self.device)
-        self.logps = torch.zeros(count, dtype=torch.float64, device=self.device)
+        self.logps = torch.zeros(count, steps, dtype=torch.float64, device=self.device)
         self.stopped = torch.zeros(count, dtype=torch.bool, device=self.device)
 
     def run(self, progress: Callable[[int], None]) -> None:
@@ -118,7 +119,7 @@ class _Decoding:
             chosen, logp = draw_tokens(logits, self.draws[alive, step], self.temperature, self.top_k)
             open_still = ~self.stopped[alive]  # a sequence that stopped is carried along until it pays to drop it
             self.tokens[alive, step] = chosen
-            self.logps[alive] += torch.where(open_still, logp, 0.0)
+            self.logps[alive, step] = torch.where(open_still, logp, 0.0)
             self.lengths[alive] += open_still.long()
             self.stopped[alive] |= torch.isin(chosen, self.stop)
             if step + 1 == self.draws.shape[1] or bool(self.stopped[alive].all()):
@@ -170,7 +171,8 @@ class _Decoding:
         ids = self.tokens[row, : int(self.lengths[row])].tolist()
         finish = "stop" if bool(self.stopped[row]) else "length"
         text = self.tokenizer.decode(ids[:-1] if finish == "stop" else ids)
-        return Sample(prompt_id, index, text, ids, finish, float(self.logps[row]))
+        logps = self.logps[row, : len(ids)].tolist()
+        return Sample(prompt_id, index, text, ids, finish, sum(logps), tuple(logps))
 
 
 def draw_tokens(logits: Tensor, draws: Tensor, temperature: float, top_k: int) -> tuple[Tensor, Tensor]:

@@ -102,6 +102,3 @@ def _kind(chosen: int, rejected: int, teacher: int | None) -> PairKind:
 
 def _ordered(scores: Sequence[float], first: int, second: int) -> IndexPair:
     return (first, second) if scores[first] >= scores[second] else (second, first)
-
-
-RULES = {"first_round": first_round, "best_worst": best_worst}

@@ -1,13 +1,29 @@
 """The data section: which rows there are, how they are read, checked and split."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from preflow.settings.section import Section, setting
 
-DataKind = Literal["prompts", "pairs", "sft"]
+DataKind = Literal["prompts", "pairs", "sft", "labelled", "scored", "negatives", "questions"]
 ColumnName = Literal[
-    "prompt", "chosen", "rejected", "completion", "messages", "answer", "source", "chosen_score", "rejected_score"
+    "prompt",
+    "chosen",
+    "rejected",
+    "completion",
+    "messages",
+    "label",
+    "score",
+    "answer",
+    "paraphrased",
+    "perturbed",
+    "source",
+    "chosen_score",
+    "rejected_score",
 ]
+WITHOUT_VOTES = ("labelled", "scored")
+"""Kinds whose rows say something of a completion that cannot be merged: duplicates are refused or kept."""
 
 
 class ImportOptions(Section):
@@ -30,7 +46,8 @@ class ImportOptions(Section):
     )
     duplicates: Literal["stop", "keep", "aggregate"] = setting(
         "stop",
-        "equal pairs, or pairs in both directions: stop; keep them; aggregate them into preference and weight",
+        "equal rows, pairs in both directions, a completion with two labels or scores: stop; keep them; aggregate pairs "
+        "into preference and weight",
         source="disagreeing annotators are legitimate data, but must be meant",
     )
     on_bad_row: Literal["stop", "drop"] = setting(
@@ -46,4 +63,15 @@ class ImportOptions(Section):
 class ImportSettings(ImportOptions):
     """What the step `import_data` receives; the files themselves arrive as an input."""
 
-    kind: DataKind = setting("pairs", "what a row is", source="the run file's key: prompts, pairs or sft")
+    kind: DataKind = setting("pairs", "what a row is", source="the run file's key: prompts, pairs, labelled, ...")
+
+    @model_validator(mode="after")
+    def _no_votes(self) -> Self:
+        refuse_aggregation(self, self.kind)
+        return self
+
+
+def refuse_aggregation(options: ImportOptions, kind: str) -> None:
+    """Raises ValueError where rows of a kind are no votes that could be counted."""
+    if options.duplicates == "aggregate" and kind in WITHOUT_VOTES:
+        raise ValueError(f"duplicates: aggregate counts votes on pairs, but the rows are {kind}: use stop or keep")

@@ -18,8 +18,8 @@ class LossSection(Section):
     further terms. The class says what the loss needs:
 
     `roles` (role in its signature -> role in the data), `reference` (log-probs from the artifact, or the model itself
-    beside the policy), `coupled`, and whether it reads the policy's own samples, scores that are standardised, or hard
-    labels only.
+    beside the policy), `coupled`, and whether it reads the policy's own samples, scores that are standardised, or samples
+    that the policy drew from its own law (temperature 1, all tokens).
     """
 
     function: ClassVar[str]
@@ -30,6 +30,7 @@ class LossSection(Section):
     extras: ClassVar[tuple[str, ...]] = ()
     samples: ClassVar[bool] = False
     standardise_scores: ClassVar[bool] = False
+    own_law: ClassVar[bool] = False
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments that the loss function is called with."""

@@ -74,6 +74,7 @@ def _problem(run_file: Path, code: str, text: str) -> Problem:
 
 def _parts(plan: Any) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
+    from preflow.models.judges import MatrixJudge
     from preflow.models.scorers import load_scorer
     from preflow.text.stage import stage_tokenizer
     from preflow_pipelines.runners.inputs import open_store
@@ -90,9 +91,11 @@ def _parts(plan: Any) -> Iterator[Any]:
                 yield lambda name=name, section=section: _check_data(
                     store, plan.inputs[name].source, plan.sections[section], tokenizer
                 )
-        for name in ("scorer", "judge"):
+        for name in ("scorer", "judge", "pair_judge"):
             spec = plan.inputs.get(name)
-            if spec and spec.source:
+            if spec and spec.source and spec.source.endswith(".json"):
+                yield lambda spec=spec: MatrixJudge.load(spec.source)
+            elif spec and spec.source:
                 place, _, function = spec.source.rpartition(":")
                 load = load_scorer if place.endswith(".py") else _check_module
                 yield lambda load=load, place=place, function=function: load(place, function)

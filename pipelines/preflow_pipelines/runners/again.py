@@ -20,7 +20,7 @@ def plan_of(run: RunFolder) -> Plan:
 
 
 def _input(name: str, source: object, about: dict[str, object]) -> InputSpec:
-    kinds = {"model": "model", "tokenizer": "tokenizer", "scorer": "scorer", "judge": "scorer"}
+    kinds = {"model": "model", "tokenizer": "tokenizer", "scorer": "scorer", "judge": "scorer", "pair_judge": "scorer"}
     if isinstance(source, dict) and "text" in source:
         source = {"model": source["model"], "text": TextSettings.model_validate(source["text"])}
     return InputSpec(name, kinds.get(name, "files"), source)  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ from preflow.errors import ScorerError
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.tasks import Spec, Task
 
-SCORER_INPUTS = ("scorer", "judge")
+SCORER_INPUTS = ("scorer", "judge", "pair_judge")
 # Libraries that shape messages and settings, but no result of a step.
 WITHOUT_INFLUENCE = {"pydantic", "click", "rich", "PyYAML", "jinja2", "Jinja2", "kfp"}
 
@@ -45,6 +45,8 @@ def identify(task: Task, sections: Mapping[str, str], staged: Mapping[str, Stage
 
 
 def _imports_of(scorer: StagedInput) -> tuple[str, ...]:
+    if scorer.uri.endswith(".json"):  # a preference matrix
+        return ()
     try:
         return file_imports(scorer.uri)
     except SyntaxError as error:

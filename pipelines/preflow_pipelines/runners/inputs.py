@@ -120,21 +120,26 @@ class InputStore:
             return self._folder_of(contents, {".": source["model"]}, link=False)
 
     def _scorer(self, reference: str | None) -> StagedInput:
-        """One Python file: the user's, a line that imports a function from a module, or nothing."""
+        """One file: the user's Python file or preference matrix, a line that imports a function from a module, or nothing."""
         if reference is None:
             return self._text("", "none")
+        if reference.endswith(".json"):
+            return self._script(reference, "a JSON file with a preference matrix", ".json")
         place, _, function = reference.rpartition(":")
         if not place.endswith(".py"):
             return self._text(f"from {place} import {function}\n", reference)
-        try:
-            return self._text(Path(place).read_text(encoding="utf-8"), place)
-        except (OSError, UnicodeDecodeError) as error:
-            raise SettingsError(f"{place}: cannot be read ({error}). Expected a Python file in UTF-8.") from None
+        return self._script(place, "a Python file", ".py")
 
-    def _text(self, text: str, origin: str) -> StagedInput:
+    def _script(self, place: str, expected: str, suffix: str) -> StagedInput:
+        try:
+            return self._text(Path(place).read_text(encoding="utf-8"), place, suffix)
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{place}: cannot be read ({error}). Expected {expected} in UTF-8.") from None
+
+    def _text(self, text: str, origin: str, suffix: str = ".py") -> StagedInput:
         content = text.encode()
         digest = hashlib.sha256(content).hexdigest()
-        staged = StagedInput(str(self.folder / f"{digest}.py"), digest, {".": origin})
+        staged = StagedInput(str(self.folder / f"{digest}{suffix}"), digest, {".": origin})
         if not staged.is_whole(self.index):
             with publish_file(staged.uri) as temporary:
                 temporary.write_bytes(content)

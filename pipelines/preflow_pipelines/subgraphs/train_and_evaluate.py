@@ -57,7 +57,7 @@ def stored(run: Context, data: Any, model: Any, samples: Any = None) -> Any:
     return task.outputs["logps"]
 
 
-def measure(run: Context, policy: Any, heldout: Any) -> Any:
+def measure(run: Context, policy: Any, heldout: Any, section: str = "evaluate") -> Any:
     """The evaluation task of a policy against the start model."""
     return evaluate(
         policy=policy,
@@ -65,16 +65,21 @@ def measure(run: Context, policy: Any, heldout: Any) -> Any:
         tokenizer=run.input("tokenizer"),
         heldout=heldout,
         judge=run.input("judge"),
-        settings=run.section("evaluate"),
+        settings=run.section(section),
         key="",
     )
 
 
 def evaluate_and_report(run: Context, trained: Any, heldout: Any, **more: Any) -> None:
     """Measure what the training task `trained` made and put it on the run's page."""
-    measured = measure(run, trained.outputs["trained"], heldout)
+    report_on(run, trained.outputs["trained"], trained.outputs["journal"], heldout, **more)
+
+
+def report_on(run: Context, model: Any, train_journal: Any, heldout: Any, **more: Any) -> None:
+    """Measure `model`, which the training with this journal made, and put it on the run's page."""
+    measured = measure(run, model, heldout)
     report(
-        train_journal=trained.outputs["journal"],
+        train_journal=train_journal,
         evaluate_journal=measured.outputs["journal"],
         samples=measured.outputs["samples"],
         numbers=measured.outputs["numbers"],

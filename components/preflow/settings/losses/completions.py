@@ -107,6 +107,7 @@ class ReinforceLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.policy_gradient:reinforce"
     roles: ClassVar[dict[str, str]] = COMPLETION
     reference: ClassVar[Reference] = "none"
+    own_law: ClassVar[bool] = True
 
     name: Literal["reinforce"] = setting(
         "reinforce", "-advantage * log pi, one step per sample", source="SPO (arXiv 2401.04056) with RLOO's advantage"
@@ -117,6 +118,7 @@ class PPOSeqLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.policy_gradient:ppo_seq"
     roles: ClassVar[dict[str, str]] = COMPLETION
     reference: ClassVar[Reference] = "none"
+    own_law: ClassVar[bool] = True
 
     name: Literal["ppo_seq"] = setting(
         "ppo_seq", "PPO's clipped ratio, one per sequence", source="RLOO, arXiv 2402.14740; TRL 1.16"

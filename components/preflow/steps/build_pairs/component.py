@@ -14,12 +14,16 @@ def build_pairs(
     journal: dsl.Output[dsl.Metrics],
     settings: str,
     key: str,
+    judgments: dsl.Input[dsl.Dataset] = None,
+    teacher: dsl.Input[dsl.Dataset] = None,
 ):
-    """Turn scored completions into pairs/v1, with a report of margins, ties and lengths (`numbers`, JSON)."""
+    """Turn scored or judged candidates into pairs/v1, with a report of margins, ties, lengths and edit distances (JSON)."""
     from preflow.steps.kit import running
 
-    inputs, outputs = {"prompts": prompts, "completions": completions}, {"pairs": pairs, "numbers": numbers}
+    given = {"prompts": prompts, "completions": completions, "judgments": judgments, "teacher": teacher}
+    inputs = {name: artifact for name, artifact in given.items() if artifact is not None}
+    outputs = {"pairs": pairs, "numbers": numbers}
     with running("build_pairs", settings, key, journal, inputs, outputs) as step:
         from preflow.steps.build_pairs.step import run
 
-        run(step, prompts=prompts.path, completions=completions.path, pairs=pairs.path, numbers=numbers.path)
+        run(step, **{name: artifact.path for name, artifact in (inputs | outputs).items()})

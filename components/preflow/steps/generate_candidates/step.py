@@ -1,4 +1,4 @@
-"""Candidates: N samples of every prompt, kept with their token ids, finish reason and sampler log-prob."""
+"""Candidates: N samples of every prompt, kept with their token ids, finish reason and the sampler's log-probs."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -24,9 +24,7 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, completions: st
     use_all_cores()
     asked = of_shard(read_prompts(prompts), settings.shard, settings.shards)
     if not asked:
-        raise DataError(
-            [Problem(prompts, 0, "no_prompts", "no training prompts.", "Lower data.heldout_fraction, or add prompts.")]
-        )
+        raise DataError([_nothing_to_sample(prompts, settings)])
     policy = read_manifest(model).digest
     samples = sample(
         load_model(model, settings.dtype).to(device()),
@@ -46,6 +44,13 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, completions: st
     step.fact("completions", rows)
     step.fact("tokens", tally["tokens"])
     step.fact("unfinished_share", tally["length"] / rows)
+
+
+def _nothing_to_sample(prompts: str, settings: GenerateSettings) -> Problem:
+    if settings.shards == 1:
+        return Problem(prompts, 0, "no_prompts", "no training prompts.", "Lower data.heldout_fraction, or add prompts.")
+    found = f"no training prompts in share {settings.shard + 1} of {settings.shards}; prompts fall into shares by their hash."
+    return Problem(prompts, 0, "no_prompts", found, "Add prompts, ask for fewer rounds, or set rounds.prompts to all.")
 
 
 def of_shard(prompts: Prompts, shard: int, shards: int) -> Prompts:
@@ -82,5 +87,6 @@ def _rows(
             "temperature": settings.temperature,
             "top_k": settings.top_k,
             "sampler_logp": each.logp,
+            "sampler_token_logps": list(each.token_logps),
             "split": "train",
         }

@@ -15,14 +15,24 @@ def check_record(record: Record, settings: ImportSettings) -> None:
     _check_prompt(record, settings)
     last = record.prompt[-1]["content"].strip()
     for name, text in record.completions.items():
-        # An echo may well be what was rejected; in what is to be learned it is an export's mistake.
-        if name != "rejected" and _repeats(text.lstrip(), last):
+        if _is_learned(name, record, settings) and _repeats(text.lstrip(), last):
             shown = "the completion" if name == "target" else name
             found = f"{shown} begins with the prompt's last turn."
             raise RowError("prompt_repeated", found, "Keep only the answer in the completion.")
     sides = record.completions
     if "chosen" in sides and sides["chosen"].strip() == sides["rejected"].strip():
         raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", EQUAL_FIX)
+    right = {sides[name].strip() for name in ("target", "paraphrased") if name in sides}
+    if wrong := next((name for name in sides if name.startswith("perturbed") and sides[name].strip() in right), None):
+        found = f"{wrong} is the right answer, too; expected a wrong one."
+        raise RowError("wrong_answer_is_right", found, "Remove it from the wrong answers.")
+
+
+def _is_learned(name: str, record: Record, settings: ImportSettings) -> bool:
+    """An echo of the prompt may well be what was rejected; in what is to be learned it is an export's mistake."""
+    if settings.kind in ("scored", "negatives") or record.label is False:
+        return False
+    return name in ("chosen", "target")
 
 
 def _repeats(text: str, turn: str) -> bool:

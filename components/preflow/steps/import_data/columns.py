@@ -14,9 +14,13 @@ ALIASES: dict[ColumnName, tuple[str, ...]] = {
     "prompt": ("prompt", "question", "instruction", "query"),
     "chosen": ("chosen", "preferred"),
     "rejected": ("rejected", "dispreferred"),
-    "completion": ("completion", "response", "output"),
+    "completion": ("completion", "response", "output", "answer"),
     "messages": ("messages", "conversations", "conversation"),
+    "label": ("label", "desirable", "is_desirable", "acceptable", "thumbs", "feedback"),
+    "score": ("score", "reward", "rating"),
     "answer": ("answer",),
+    "paraphrased": ("paraphrased_answer",),
+    "perturbed": ("perturbed_answer", "perturbed_answers"),
     "source": ("source",),
     "chosen_score": ("chosen_score", "score_chosen"),
     "rejected_score": ("rejected_score", "score_rejected"),
@@ -24,6 +28,10 @@ ALIASES: dict[ColumnName, tuple[str, ...]] = {
 NAMES: dict[DataKind, tuple[ColumnName, ...]] = {
     "pairs": ("prompt", "chosen", "rejected", "source", "chosen_score", "rejected_score"),
     "sft": ("prompt", "completion", "messages", "source"),
+    "negatives": ("prompt", "completion", "messages", "source"),
+    "labelled": ("prompt", "completion", "messages", "label", "source"),
+    "scored": ("prompt", "completion", "messages", "score", "source"),
+    "questions": ("prompt", "completion", "paraphrased", "perturbed", "source"),
     "prompts": ("prompt", "messages", "answer", "source"),
 }
 """What is read of each kind; columns mapped for another kind (of the same run's other files) do not matter."""

@@ -1,4 +1,5 @@
-"""Duplicates, and pairs in both directions: legitimate where annotators disagree, so what happens is the user's policy.
+"""Duplicates, pairs in both directions, completions with two labels or scores: legitimate where annotators disagree, so
+what happens is the user's policy.
 
 `aggregate` makes one row of all rows about a pair of texts: weight is the number of votes, preference the share of them
 for the side that is chosen, which is the majority's (the first row's, where the votes are equal). Weights are used
@@ -8,19 +9,24 @@ relative to each other (losses are weighted means), so a pair seen three times c
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from preflow.settings.data import ImportSettings
+from preflow.settings.data import WITHOUT_VOTES, ImportSettings
 from preflow.steps.import_data.problems import RowError
 from preflow.steps.import_data.shapes import Record
 
 MENDING = "Remove one, or set data.duplicates: keep (both count) or aggregate (into preference and weight)."
+MENDING_FACETS = "Remove one, or set data.duplicates: keep (both count)."
 
 
 @dataclass(slots=True)
 class Votes:
-    """Of a pair of texts: where it first stood, and how often each side of that first row won."""
+    """Of a pair of texts: where it first stood, and how often each side of that first row won.
+
+    Of a single completion: where it first stood, and its label or score there (`facet`).
+    """
 
     file: str
     row: int
+    facet: bool | float | None = None
     first: int = 1
     second: int = 0
 
@@ -38,31 +44,37 @@ class Seen:
     """Remembers rows by 16-byte digests: about 200 bytes a row, however long its texts."""
 
     def __init__(self, settings: ImportSettings):
-        self.policy = settings.duplicates
+        self.policy, self.kind = settings.duplicates, settings.kind
         self._rows: dict[bytes, Votes] = {}
         self._occurrences: dict[bytes, int] = {}
         self.duplicates = 0
         self.opposites = 0
+        self.contradictions = 0
 
     def add(self, prompt_id: str, record: Record, file: str, row: int) -> bool:
         """Note a row; False for a repeated one. Raises RowError for a repeated one under the policy `stop`."""
         sides = list(record.completions.values())
         if (votes := self._rows.get(_key(prompt_id, sides))) is not None:
-            self.duplicates += 1
             votes.first += 1
-            self._refuse("duplicate", f"the same as {_place(votes, file)}.")
-        elif len(sides) == 2 and (votes := self._rows.get(_key(prompt_id, sides[::-1]))) is not None:
+            if votes.facet != record.facet:
+                self.contradictions += 1
+                says, first = _shown(record.facet), _shown(votes.facet)
+                self._refuse("contradiction", f"{says}, but {_place(votes, file)} says {first} of the same completion.")
+            else:
+                self.duplicates += 1
+                self._refuse("duplicate", f"the same as {_place(votes, file)}.")
+        elif self.kind == "pairs" and (votes := self._rows.get(_key(prompt_id, sides[::-1]))) is not None:
             self.opposites += 1
             votes.second += 1
             self._refuse("opposite_pair", f"{_place(votes, file)} prefers the other side of the same pair.")
         else:
-            self._rows[_key(prompt_id, sides)] = Votes(file, row)
+            self._rows[_key(prompt_id, sides)] = Votes(file, row, record.facet)
             return True
         return False
 
     def _refuse(self, code: str, message: str) -> None:
         if self.policy == "stop":
-            raise RowError(code, message, MENDING)
+            raise RowError(code, message, MENDING if self.kind not in WITHOUT_VOTES else MENDING_FACETS)
 
     def votes(self, prompt_id: str, record: Record) -> Votes | None:
         """The votes of a row that stands for its pair; None for one that is counted in an earlier row."""
@@ -77,6 +89,12 @@ class Seen:
 
 def _place(votes: Votes, file: str) -> str:
     return f"row {votes.row}" if votes.file == file else f"row {votes.row} of {votes.file}"
+
+
+def _shown(facet: bool | float | None) -> str:
+    if isinstance(facet, bool):
+        return "desirable" if facet else "undesirable"
+    return f"score {facet:g}"
 
 
 def _key(prompt_id: str, sides: list[str]) -> bytes:

@@ -78,7 +78,7 @@ class Importer:
         if self.settings.duplicates != "aggregate":
             for read in self._checked(report=True):
                 self._count(read)
-                yield self._make(read.prompt_id, read.record, read.split)
+                yield from self._make(read.prompt_id, read.record, read.split)
             return
         self.check()
         self.refuse()
@@ -89,7 +89,7 @@ class Importer:
                     read = _swapped(read)
                 self._count(read)
                 preference = max(votes.preference, 1 - votes.preference)
-                yield self._make(read.prompt_id, read.record, read.split, preference, votes.weight)
+                yield from self._make(read.prompt_id, read.record, read.split, preference, votes.weight)
 
     def check(self) -> None:
         """Find the problems without making rows."""

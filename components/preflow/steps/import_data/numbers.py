@@ -13,7 +13,7 @@ MAX_SOURCES = 20
 
 
 class Numbers:
-    """Counts, length bias, ties and token lengths. Lengths are 4 bytes each, so a million rows are a few megabytes."""
+    """Counts, length bias, ties, labels, scores and token lengths. A million rows are a few megabytes."""
 
     def __init__(self) -> None:
         self.splits: Counter[str] = Counter()
@@ -22,6 +22,8 @@ class Numbers:
         self.lengths: dict[str, array[int]] = {}
         self.longer = self.shorter = self.scored = self.ties = 0
         self.prompt_cut = self.completion_cut = 0
+        self.labels: Counter[bool] = Counter()
+        self.scores: array[float] = array("d")
 
     def add(
         self, record: Record, split: str, prompt_tokens: int, completion_tokens: dict[str, int], limits: tuple[int, int]
@@ -32,9 +34,13 @@ class Numbers:
             self.sources[record.source] += 1
         self.turns[len(record.prompt)] += 1
         for name, count in {"prompt": prompt_tokens, **completion_tokens}.items():
-            self.lengths.setdefault(name, array("i")).append(count)
+            self.lengths.setdefault(name.partition(" ")[0], array("i")).append(count)
         self.prompt_cut += prompt_tokens > limits[0]
         self.completion_cut += sum(count > limits[1] for count in completion_tokens.values())
+        if record.label is not None:
+            self.labels[record.label] += 1
+        if record.score is not None:
+            self.scores.append(record.score)
         if "chosen" in completion_tokens:
             self.longer += completion_tokens["chosen"] > completion_tokens["rejected"]
             self.shorter += completion_tokens["chosen"] < completion_tokens["rejected"]
@@ -45,7 +51,7 @@ class Numbers:
     def report(self) -> dict[str, Any]:
         """The numbers as JSON."""
         rows = sum(self.splits.values())
-        tokens = {name: self._percentiles(values) for name, values in self.lengths.items()}
+        tokens = {name: _percentiles(np.frombuffer(each, dtype=np.int32)) for name, each in self.lengths.items()}
         found: dict[str, Any] = {
             "rows": rows,
             "train": self.splits["train"],
@@ -61,10 +67,14 @@ class Numbers:
             found["chosen_longer_share"] = self.longer / decided if decided else 0.5
             found["equal_length_pairs"] = rows - decided
             found["scored_pairs"], found["score_ties"] = self.scored, self.ties
+        if self.labels:
+            found["desirable"], found["undesirable"] = self.labels[True], self.labels[False]
+        if self.scores:
+            scores = np.frombuffer(self.scores, dtype=np.float64)
+            found["scores"] = _percentiles(scores) | {"std": float(scores.std()), "distinct": len(np.unique(scores))}
         return found
 
-    def _percentiles(self, values: "array[int]") -> dict[str, float]:
-        numbers = np.frombuffer(values, dtype=np.int32)
-        return {f"p{p}": float(v) for p, v in zip(PERCENTILES, np.percentile(numbers, PERCENTILES), strict=True)} | {
-            "mean": float(numbers.mean())
-        }
+
+def _percentiles(numbers: np.ndarray) -> dict[str, float]:
+    found = zip(PERCENTILES, np.percentile(numbers, PERCENTILES), strict=True)
+    return {f"p{p}": float(v) for p, v in found} | {"mean": float(numbers.mean())}

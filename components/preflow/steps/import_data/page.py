@@ -18,6 +18,9 @@ TILES = {
     "rows_dropped": "dropped",
     "duplicates": "duplicates",
     "opposite_pairs": "pairs in both directions",
+    "contradictions": "contradictions",
+    "desirable": "desirable",
+    "undesirable": "undesirable",
     "score_ties": "ties in score",
     "equal_length_pairs": "pairs of equal length",
     "prompts_truncated": "prompts truncated",
@@ -34,6 +37,7 @@ def render_page(report: dict[str, Any], numbers: Numbers, warnings: Sequence[str
         warnings=warnings,
         tiles=[(label, f"{report[name]:,}") for name, label in TILES.items() if name in report],
         charts=list(_charts(report, numbers)),
+        scored="scores" in report,
         tokens=report["tokens"],
         percentiles=list(next(iter(report["tokens"].values()), {})),
         tables=list(_tables(report)),
@@ -64,31 +68,49 @@ def _charts(report: dict[str, Any], numbers: Numbers) -> Any:
             f"chosen minus rejected: the chosen text is the longer one in {share:.1%} of the pairs of different lengths"
         )
         yield _chart({"": difference}, -span, span, WIDTH / 2, "histogram of length differences", caption)
+    if numbers.scores:
+        yield _scores_chart(report["scores"], np.frombuffer(numbers.scores, dtype=np.float64))
 
 
-def _chart(values: dict[str, Any], low: int, high: int, mark: float | None, label: str, caption: str) -> dict[str, Any]:
-    """Bars of one or two series over the same axis; what lies outside is counted at its ends."""
-    bins = min(BINS, high - low + 1)
+def _scores_chart(about: dict[str, float], scores: Any) -> dict[str, Any]:
+    low, high = float(scores.min()), float(scores.max())
+    high = high if high > low else low + 1
+    mark = WIDTH * (about["mean"] - low) / (high - low)
+    caption = f"scores, {about['distinct']:,} different ones; the line is the mean of {about['mean']:.3g} (deviation {about['std']:.3g})"
+    return _chart({"": scores}, low, high, mark, "histogram of scores", caption, "")
+
+
+def _chart(
+    values: dict[str, Any],
+    low: float,
+    high: float,
+    mark: float | None,
+    label: str,
+    caption: str,
+    unit: str = " tokens",
+) -> dict[str, Any]:
+    """Bars of one or more series over the same axis; what lies outside is counted at its ends."""
+    bins = min(BINS, int(high - low) + 1) if unit else BINS
     counted = [np.histogram(np.clip(part, low, high), bins=bins, range=(low, high)) for part in values.values()]
     highest = max(1, *(int(counts.max()) for counts, _ in counted))
     step = WIDTH / bins
     series = [
-        {"name": name if len(values) > 1 else "", "style": style, "bars": _bars(counts, edges, highest, step)}
-        for name, style, (counts, edges) in zip(values, ("first", "second"), counted, strict=False)
+        {"name": name if len(values) > 1 else "", "style": style, "bars": _bars(counts, edges, highest, step, unit)}
+        for name, style, (counts, edges) in zip(values, ("first", "second", "third"), counted, strict=False)
     ]
     shown_mark = None if mark is None else round(mark, 1)
-    ends = {"low": f"{low:,}", "high": f"{high:,}"}
+    ends = {"low": f"{low:,.6g}", "high": f"{high:,.6g}"}
     return {"series": series, "mark": shown_mark, "label": label, "caption": caption, **ends}
 
 
-def _bars(counts: Any, edges: Any, highest: int, step: float) -> list[dict[str, Any]]:
+def _bars(counts: Any, edges: Any, highest: int, step: float, unit: str) -> list[dict[str, Any]]:
     return [
         {
             "x": round(index * step, 1),
             "w": round(max(1.0, step - 1), 1),
             "h": round(HEIGHT * count / highest, 1),
             "y": round(HEIGHT - HEIGHT * count / highest, 1),
-            "title": f"{edges[index]:.0f} to {edges[index + 1]:.0f} tokens: {count:,}",
+            "title": f"{edges[index]:.4g} to {edges[index + 1]:.4g}{unit}: {count:,}",
         }
         for index, count in enumerate(counts.tolist())
         if count

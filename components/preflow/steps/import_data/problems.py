@@ -24,6 +24,7 @@ CODES = {
     "null": "a value that is null",
     "wrong_type": "a value of a wrong type",
     "unknown_role": "a message whose role is not system, user or assistant",
+    "unknown_label": "a label that means neither good nor bad",
     "unknown_split": "a split column with another value than train or heldout",
     "tool_calls": "a message that calls tools: out of scope",
     "empty_prompt": "a prompt, or a turn of it, without text",
@@ -39,6 +40,8 @@ CODES = {
     "completion_truncated_away": "a prompt that leaves no room for its completion",
     "duplicate": "a row that was there before",
     "opposite_pair": "a pair that was there before, the other way round",
+    "contradiction": "a completion that was there before, with another label or score",
+    "wrong_answer_is_right": "a question whose wrong answers include the right one",
     "prompt_in_both_splits": "a held-out prompt that is also trained on",
 }
 SHOWN_PROBLEMS = 20

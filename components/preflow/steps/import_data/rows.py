@@ -1,5 +1,6 @@
 """From records to rows of an artifact's kind, with their ids."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from preflow.artifacts.ids import completion_id, content_id, pair_id
@@ -7,7 +8,14 @@ from preflow.artifacts.kinds import COMPLETIONS, PAIRS, PROMPTS, Kind
 from preflow.steps.import_data.duplicates import Seen
 from preflow.steps.import_data.shapes import Record
 
-KINDS: dict[str, Kind] = {"prompts": PROMPTS, "pairs": PAIRS, "sft": COMPLETIONS}
+KINDS: dict[str, Kind] = {
+    "prompts": PROMPTS,
+    "pairs": PAIRS,
+    **dict.fromkeys(("sft", "labelled", "scored", "negatives", "questions"), COMPLETIONS),
+}
+
+ANSWERS = {"target": "answer", "paraphrased": "paraphrased", "perturbed": "perturbed"}
+"""The source of a question's answers, by their name in its record."""
 
 
 class RowMaker:
@@ -18,20 +26,25 @@ class RowMaker:
 
     def __call__(
         self, prompt: str, record: Record, split: str, preference: float = 1.0, weight: float = 1.0
-    ) -> dict[str, Any]:
-        """The row of a record whose prompt has the id `prompt`."""
+    ) -> Iterator[dict[str, Any]]:
+        """The rows of a record whose prompt has the id `prompt`: one, or one per answer of a question."""
         shared = {"prompt_id": prompt, "prompt": record.prompt, "source": record.source, "split": split}
         if self.kind == "prompts":
-            return {**shared, "answer": record.answer}
-        if self.kind == "sft":
-            return shared | self._demonstration(prompt, record.completions["target"])
-        return shared | self._pair(prompt, record) | {"preference": preference, "weight": weight}
+            yield {**shared, "answer": record.answer}
+        elif self.kind == "pairs":
+            yield shared | self._pair(prompt, record) | {"preference": preference, "weight": weight}
+        elif self.kind == "questions":
+            for name, text in record.completions.items():
+                yield shared | self._completion(prompt, text, ANSWERS[name.partition(" ")[0]])
+        else:
+            facets = {"desirable": False if self.kind == "negatives" else record.label, "score": record.score}
+            yield shared | self._completion(prompt, record.completions["target"], "human") | facets
 
-    def _demonstration(self, prompt: str, text: str) -> dict[str, Any]:
-        identity = completion_id(prompt, text, "human")
+    def _completion(self, prompt: str, text: str, source: str) -> dict[str, Any]:
+        identity = completion_id(prompt, text, source)
         if index := self._repeats(identity):
-            identity = completion_id(prompt, text, "human", index)
-        return {"completion_id": identity, "sample_index": index, "text": text, "source": "human"}
+            identity = completion_id(prompt, text, source, index)
+        return {"completion_id": identity, "sample_index": index, "text": text, "source": source}
 
     def _pair(self, prompt: str, record: Record) -> dict[str, Any]:
         ids = {side: completion_id(prompt, text, "human") for side, text in record.completions.items()}

@@ -8,7 +8,7 @@ from typing import Any
 from preflow.artifacts.files import publish_file, write_json, write_text
 from preflow.artifacts.io import RowWriter
 from preflow.errors import Problem
-from preflow.settings.data import ImportSettings
+from preflow.settings.data import WITHOUT_VOTES, ImportSettings
 from preflow.steps.import_data.importing import Importer, SourceFile
 from preflow.steps.import_data.page import render_page
 from preflow.steps.import_data.readers import SPLIT_KEY
@@ -73,6 +73,7 @@ def _report(importer: Importer) -> dict[str, Any]:
         "dropped": dict(importer.problems.counts.most_common()),
         "duplicates": importer.seen.duplicates,
         "opposite_pairs": importer.seen.opposites,
+        **({"contradictions": importer.seen.contradictions} if importer.settings.kind in WITHOUT_VOTES else {}),
     }
 
 
@@ -81,9 +82,13 @@ def _warnings(report: dict[str, Any], settings: ImportSettings) -> Iterator[str]
         reasons = ", ".join(f"{code} {count:,}" for code, count in report["dropped"].items())
         dropped = f"{report['rows_dropped']:,} of {report['rows_read']:,} rows were dropped"
         yield f"{dropped} ({reasons}); see the rejects file."
-    if settings.duplicates != "stop" and (report["duplicates"] or report["opposite_pairs"]):
+    if settings.duplicates != "stop":
         what = "kept" if settings.duplicates == "keep" else "aggregated"
-        yield f"{report['duplicates']:,} duplicates and {report['opposite_pairs']:,} opposite pairs were {what}."
+        if report["duplicates"] or report["opposite_pairs"]:
+            yield f"{report['duplicates']:,} duplicates and {report['opposite_pairs']:,} opposite pairs were {what}."
+        if report.get("contradictions"):
+            yield f"{report['contradictions']:,} completions with a second label or score were {what}."
+    yield from _warnings_of_facets(report)
     share = report.get("chosen_longer_share", 0.5)
     if report["rows"] >= 50 and not 0.25 <= share <= 0.75:
         longer = f"the chosen text is the longer one in {share:.0%} of the pairs"
@@ -94,3 +99,11 @@ def _warnings(report: dict[str, Any], settings: ImportSettings) -> Iterator[str]
         yield f"{report['prompts_truncated']:,} prompts lose their beginning (text.max_prompt_tokens)."
     if report["rows"] and not report["heldout"]:
         yield "no rows are held out: nothing will be measured on this data."
+
+
+def _warnings_of_facets(report: dict[str, Any]) -> Iterator[str]:
+    if "desirable" in report and not (report["desirable"] and report["undesirable"]):
+        kind = "desirable" if report["desirable"] else "undesirable"
+        yield f"all {report['rows']:,} completions are {kind}: there is nothing to tell apart."
+    if report.get("scores", {}).get("distinct") == 1:
+        yield f"all {report['rows']:,} scores are {report['scores']['mean']:g}: there is nothing to tell apart."

@@ -5,9 +5,9 @@ PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <style>
 :root { color-scheme: light dark; --ink: #1c2430; --dim: #5b6675; --line: #d9dfe7; --paper: #fff; --panel: #f6f8fb;
-  --first: #2f6bd8; --second: #d9822b; --warn: #9a5b00 }
+  --first: #2f6bd8; --second: #d9822b; --third: #2f9e62; --warn: #9a5b00 }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6eaf0; --dim: #9aa6b5; --line: #333c49; --paper: #14181f;
-  --panel: #1b2129; --first: #7aa2f7; --second: #e0a35c; --warn: #e0b25c } }
+  --panel: #1b2129; --first: #7aa2f7; --second: #e0a35c; --third: #6cc591; --warn: #e0b25c } }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper); max-width: 1000px;
   margin: 2rem auto; padding: 0 1rem }
 h1 { font-size: 1.4rem; margin: 0 } h2 { font-size: 1.05rem; margin: 2.2rem 0 .7rem } p { margin: .4rem 0 }
@@ -19,7 +19,8 @@ figure { margin: 0 } figcaption { color: var(--dim); font-size: .85rem; max-widt
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; margin-top: .8rem }
 td, th { padding: .2rem .9rem .2rem 0; text-align: right; border-bottom: 1px solid var(--line) } th { font-weight: 600 }
 td:first-child, th:first-child { text-align: left } svg { overflow: visible } svg text { fill: var(--dim); font-size: 11px }
-.first { fill: var(--first) } .second { fill: none; stroke: var(--second); stroke-width: 1.5 } .axis { stroke: var(--line) }
+.first { fill: var(--first) } .second { fill: none; stroke: var(--second); stroke-width: 1.5 }
+.third { fill: none; stroke: var(--third); stroke-width: 1.5; stroke-dasharray: 2 2 } .axis { stroke: var(--line) }
 .mark { stroke: var(--ink); stroke-dasharray: 3 3 } .key { display: inline-block; width: .7rem; height: .7rem }
 </style></head><body>
 <h1>Data report</h1>
@@ -33,7 +34,7 @@ td:first-child, th:first-child { text-align: left } svg { overflow: visible } sv
 {% endfor %}
 </div>
 {% if charts %}
-<h2>Lengths in tokens</h2>
+<h2>Lengths in tokens{{ ', and scores' if scored }}</h2>
 <div class="charts">
 {% for chart in charts %}
 <figure><svg width="{{ width }}" height="{{ height + 20 }}" role="img" aria-label="{{ chart.label }}">

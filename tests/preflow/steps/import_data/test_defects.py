@@ -151,6 +151,10 @@ OTHER_DEFECTS = {
     "no_completion": row_of({"messages": [user("Hello.")]}, kind="sft"),
     "unknown_split": row_of(pair(1, part="spare"), split_column="part"),
     "prompt_in_both_splits": leak,
+    "unknown_label": row_of({"prompt": "One?", "completion": "1", "label": "neither"}, kind="labelled"),
+    "wrong_answer_is_right": row_of(
+        {"question": "One?", "answer": "1", "perturbed_answer": ["2", " 1"]}, kind="questions"
+    ),
 }
 
 
@@ -202,7 +206,8 @@ def test_roles_that_the_template_refuses(tmp_path: Path, tiny_model: Path) -> No
 
 def test_every_code_has_a_test() -> None:
     tested = {code for code, *_ in [*ROW_DEFECTS.values(), *FILE_DEFECTS.values()]} | set(OTHER_DEFECTS)
-    assert tested | {"completion_truncated_away", "template_refused"} == set(CODES)
+    elsewhere = {"completion_truncated_away", "template_refused", "contradiction"}
+    assert tested | elsewhere == set(CODES)
 
 
 def test_misnamed_column_is_guessed(tmp_path: Path, tiny_tokenizer: Path) -> None:

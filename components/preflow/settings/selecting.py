@@ -1,0 +1,92 @@
+"""How candidates are sampled, compared and selected, round after round: settings that contradict each other (found before
+anything is staged, with both sides named), and settings that change nothing."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from preflow.errors import SettingsError
+from preflow.settings.pairs import EFFECTIVE, MAKES_COMPLETIONS, PairsSettings
+from preflow.settings.rounds import RoundsSettings
+from preflow.settings.select import SelectSettings
+
+WIN_RATE = SelectSettings().metric
+Found = list[tuple[str, str, str]]
+
+
+def refuse_contradictions(run: Any, where: str) -> None:
+    """Raises SettingsError for the first contradiction of a run file."""
+    for found in (*_sampling(run), *_selection(run), *_rounds(run)):
+        raise SettingsError(f"{where}: {found}")
+
+
+def _sampling(run: Any) -> Iterator[str]:
+    if run.generate is None:
+        return
+    law = {"temperature": (run.generate.temperature, 1.0), "top_k": (run.generate.top_k, 0)}
+    for name, (found, expected) in law.items():
+        if run.loss is not None and run.loss.own_law and found != expected:
+            yield (
+                f"generate.{name} is {found}, but loss {run.loss.name} weighs samples of the policy itself, which are drawn "
+                f"with {expected:g}. Set generate.{name} to {expected:g}."
+            )
+    if (run.judge or run.score) and run.generate.candidates_per_prompt < 2 and not run.teacher:
+        yield "generate.candidates_per_prompt is 1, expected at least 2: a lone candidate has nobody to win against. Raise it."
+
+
+def _selection(run: Any) -> Iterator[str]:
+    if run.pairs is None:
+        return
+    rule, completions = run.pairs.rule, run.pairs.rule in MAKES_COMPLETIONS
+    if run.loss is not None and completions != ("completion" in run.loss.roles.values()):
+        kinds = ("completions", "pairs") if completions else ("pairs", "completions")
+        yield f"pairs.rule {rule} makes {kinds[0]}, but loss {run.loss.name} takes {kinds[1]}. Change one of the two."
+    if run.judge and run.judge.schedule == "tournament" and rule != "tournament":
+        yield (
+            f"pairs.rule is {rule}, but judge.schedule is tournament, which judges only what a tournament needs. Set "
+            "pairs.rule to tournament, or judge.schedule to all."
+        )
+
+
+def _rounds(run: Any) -> Iterator[str]:
+    if run.rounds is None:
+        return
+    by_wins = run.rounds.keep == "best" and run.rounds.metric == WIN_RATE and run.rounds.count > 1
+    if by_wins and (run.evaluate.judge is None or run.evaluate.samples_per_prompt == 0):
+        lacking = "evaluate.judge" if run.evaluate.judge is None else "a sample (evaluate.samples_per_prompt is 0)"
+        yield (
+            f"rounds.keep is best by {WIN_RATE}, which needs {lacking}. Name a judge and samples, choose another "
+            "rounds.metric, or set rounds.keep to last."
+        )
+    if run.rounds.history_share and run.pairs and run.pairs.rule in MAKES_COMPLETIONS:
+        yield (
+            f"rounds.history_share is {run.rounds.history_share}, but pairs.rule {run.pairs.rule} trains on the newest "
+            "policy's own samples alone. Set it to 0."
+        )
+
+
+def rounds_without_effect(run: Any) -> Found:
+    """(section, setting, reason) of settings that change nothing as the others stand."""
+    found: Found = []
+    if run.pairs:
+        unread = PairsSettings.model_fields.keys() - EFFECTIVE[run.pairs.rule] - {"rule"}
+        found += [("pairs", key, f"rule {run.pairs.rule} does not read it") for key in sorted(unread)]
+        if run.judge is None or run.judge.schedule != "all":
+            found.append(("pairs", "rank_by", "candidates are compared by scores; it is for win rates over all pairs"))
+    if run.judge and run.judge.schedule == "all" and run.judge.both_orders:
+        found.append(("judge", "seed", "all pairs are asked in both orders"))
+    return found + (_rounds_without_effect(run) if run.rounds else [])
+
+
+def _rounds_without_effect(run: Any) -> Found:
+    found: Found = []
+    if run.rounds.count == 1:
+        found += [("rounds", key, "there is one round") for key in RoundsSettings.model_fields if key != "count"]
+    if run.loss is not None and not run.loss.needs_reference:
+        found.append(("rounds", "reference", f"loss {run.loss.name} takes no reference"))
+    if run.pairs is None:
+        found += [("rounds", key, "no pairs are built") for key in ("history_share", "history_decay")]
+    if run.rounds.history_share == 0:
+        found.append(("rounds", "history_decay", "history_share is 0"))
+    if run.rounds.keep == "last":
+        found.append(("rounds", "metric", "keep is last"))
+    return found
