@@ -18,8 +18,13 @@ ROOT = Path(__file__).parents[1]
 
 
 def method_table() -> str:
-    rows = [f"| `{m.name}` | [{m.title}]({m.url}) | {m.workflow} | {m.use_when} |" for m in catalogue().values()]
-    return "\n".join(["| method | paper | workflow | use it when |", "|---|---|---|---|", *rows])
+    rows = [
+        f"| `{m.name}` | [{m.title}]({m.url}) | {' or '.join(m.data)} | {m.reference} | {'yes' if m.on_policy else 'no'} "
+        f"| {m.use_when} |"
+        for m in catalogue().values()
+    ]
+    head = "| method | paper | data | reference | on-policy | use it when |"
+    return "\n".join([head, "|---|---|---|---|---|---|", *rows])
 
 
 def readme() -> str:
