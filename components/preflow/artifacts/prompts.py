@@ -12,5 +12,10 @@ def read_prompts(path: str) -> dict[str, list[dict[str, str]]]:
     return {row["prompt_id"]: row["prompt"] for row in _rows(path)}
 
 
+def read_answers(path: str) -> dict[str, str | None]:
+    """prompt_id -> the right answer, where the prompt has one. Raises ArtifactError for anything but prompts/v1."""
+    return {row["prompt_id"]: row["answer"] for row in read_rows(path, PROMPTS, ("prompt_id", "answer"))}
+
+
 def _rows(path: str) -> Iterator[dict[str, Any]]:
     return read_rows(path, (PROMPTS, PAIRS), ("prompt_id", "prompt"))

@@ -39,9 +39,7 @@ class PromptGroup:
                 rows.append([place])
                 used = len(completion)
         return [
-            PromptGroup(
-                self.prompt, tuple(self.completions[n] for n in row), tuple(self.indices[n] for n in row)
-            )
+            PromptGroup(self.prompt, tuple(self.completions[n] for n in row), tuple(self.indices[n] for n in row))
             for row in rows
         ]
 

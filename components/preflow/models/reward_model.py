@@ -16,11 +16,10 @@ from preflow.errors import ModelError, ScorerError
 from preflow.models.judges import Judge, Prompts, Verdict
 from preflow.models.load import device
 from preflow.models.packing import PromptGroup
-from preflow.models.rewards import Progress, load_reward_model, rewards_of
+from preflow.models.rewards import TOKENIZER_FOLDER, Progress, load_reward_model, rewards_of
 from preflow.text.comparison import Comparisons
 from preflow.text.tokenizer import Tokenizer
 
-TOKENIZER_FOLDER = "tokenizer"
 Head = Literal["scalar", "pairwise"]
 Pair = tuple[list[int], list[int]]
 
@@ -48,7 +47,9 @@ class RewardModel:
     def rewards(self, answers: Sequence[Answer], progress: Progress = lambda done, total: None) -> list[float]:
         """The reward of every answer, log-odds. Raises ModelError for a pairwise model, ScorerError for a NaN."""
         if self.head != "scalar":
-            raise ModelError("a pairwise reward model compares two texts: it has no reward of one. Train a scalar head.")
+            raise ModelError(
+                "a pairwise reward model compares two texts: it has no reward of one. Train a scalar head."
+            )
         return self._ask(self._tokenized(answers), progress)
 
     def first_wins(

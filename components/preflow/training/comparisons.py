@@ -27,7 +27,9 @@ def comparison_stream(pairs: Stream, comparisons: Comparisons, flipped: np.ndarr
     store, numbers, cuts = SequenceStore(), np.zeros(len(pairs), dtype=np.int64), 0
     for row, other in enumerate(flipped):
         chosen, rejected = (int(pairs.roles[role][row]) for role in ("chosen", "rejected"))
-        first, second = (pairs.store.completions[each] for each in ((rejected, chosen) if other else (chosen, rejected)))
+        first, second = (
+            pairs.store.completions[each] for each in ((rejected, chosen) if other else (chosen, rejected))
+        )
         prompt = pairs.store.prompts[pairs.store.prompt_of[chosen]]
         sequence = comparisons.sequence(prompt.tolist(), first.tolist(), second.tolist())
         cuts += sequence.completion_cut > 0
