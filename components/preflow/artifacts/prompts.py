@@ -1,10 +1,10 @@
-"""The prompts of an artifact, by id: of prompts/v1, or those that pairs/v1 carry."""
+"""The prompts of an artifact, by id: of prompts/v1, or those that pairs and imported completions carry."""
 
 from collections.abc import Iterator
 from typing import Any
 
 from preflow.artifacts.io import read_rows
-from preflow.artifacts.kinds import PAIRS, PROMPTS
+from preflow.artifacts.kinds import COMPLETIONS, PAIRS, PROMPTS
 
 
 def read_prompts(path: str) -> dict[str, list[dict[str, str]]]:
@@ -18,4 +18,4 @@ def read_answers(path: str) -> dict[str, str | None]:
 
 
 def _rows(path: str) -> Iterator[dict[str, Any]]:
-    return read_rows(path, (PROMPTS, PAIRS), ("prompt_id", "prompt"))
+    return read_rows(path, (PROMPTS, PAIRS, COMPLETIONS), ("prompt_id", "prompt"))
