@@ -87,7 +87,7 @@ def undefined(wanted: Any) -> bool:
 def draws_that_select(log_weights: torch.Tensor, selected: torch.Tensor) -> torch.Tensor:
     """Uniforms whose Gumbel noise puts the selected above all others, where a float64 uniform can."""
     wanted = torch.full_like(log_weights, -3.0).index_fill(0, selected, 3.0)
-    return (-(-(wanted - log_weights.clamp(min=-20))).exp()).exp().clamp(max=1 - 1e-16)
+    return (-(-(wanted - log_weights.clamp(min=-30))).exp()).exp().clamp(max=1 - 1e-16)
 
 
 def whole_loss(step: Content, state: dict[str, float], params: dict[str, float], draws: torch.Tensor) -> None:

@@ -22,7 +22,7 @@ from preflow.losses.gpo import FUNCTIONS
 from preflow.losses.ipo import ipo
 from preflow.losses.kto import reference_point
 from preflow.losses.likelihood import nll_per_token
-from preflow.losses.logps import implicit_rewards
+from preflow.losses.logps import implicit_rewards, log_ratios
 from preflow.losses.nash_md import nash_md, nash_md_tokens
 from preflow.losses.policy_gradient import clipped_surrogate, is_clipped, ratios_to_sampler
 from preflow.losses.value import clipped_value
@@ -101,8 +101,10 @@ def kl_optimal(content: Content) -> None:
     best = kl_optimal_policy(reference, reward, content["beta"])
     close(best, content["pi_star"])
     close(best @ reward - content["beta"] * kl_divergence(best, reference), content["objective"])
-    implicit = implicit_rewards(column(np.log(best)), column(np.log(reference)), content["beta"])
-    close(implicit - implicit[0], reward - reward[0], "implicit rewards differ by what the rewards differ by")
+    seen = best > 1e-300
+    implicit = implicit_rewards(column(np.log(best[seen])), column(np.log(reference[seen])), content["beta"])
+    gained = reward[seen] - reward[seen][0]
+    close(implicit - implicit[0], gained, "implicit rewards differ by what the rewards differ by")
 
 
 def psipo(content: Content) -> None:
@@ -163,9 +165,9 @@ def kto_kl(content: Content) -> None:
     ours = [[int(i), int(j)] for i, j in zip(rows, partners(rows, rows), strict=True)]
     reversal = [[int(i), int(len(rows) - 1 - i)] for i in rows]
     pairings = {
+        "reversal_old_trl": reversal,
         "paper_halos": ours,
         "trl": sorted([j, i] for i, j in ours),
-        "reversal_old_trl": reversal,
     }
     for name, wanted in content["expected"].items():
         if name == "reversal_has_matched_pairs":
@@ -174,8 +176,11 @@ def kto_kl(content: Content) -> None:
         elif name.startswith("pairing_"):
             assert wanted == pairings[name.removeprefix("pairing_")]
         else:
-            first, second = torch.tensor(pairings[name.removeprefix("z0_")]).T
-            close(reference_point(policy[first, second], reference[first, second]), wanted, name)
+            pairing = next(pairs for which, pairs in pairings.items() if name.endswith(which))
+            first, second = torch.tensor(pairing).T
+            matched = policy[first, second], reference[first, second]
+            point = reference_point(*matched) if name.startswith("z0_") else log_ratios(*matched).mean()
+            close(point, wanted, name)
 
 
 def kto_weights(content: Content) -> None:

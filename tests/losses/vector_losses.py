@@ -231,7 +231,7 @@ LOSSES: dict[str, Check] = {
     "cdpo": partial(plain, "dpo:dpo", renamed=SMOOTHING),
     "robust_dpo": partial(plain, "dpo:robust_dpo"),
     "robust": partial(plain, "dpo:robust_dpo", renamed=SMOOTHING),
-    "slic_hf": partial(section_check, SLiCLoss, renamed={"reg_weight": "regularization"}, target="companion"),
+    "slic_hf": partial(section_check, SLiCLoss, renamed={"reg_weight": "regularization"}, target="targets"),
     "rso_hinge": partial(plain, "rso:hinge", renamed=GAMMA),
     "rso_hinge_norm": partial(plain, "rso:hinge_norm", renamed=GAMMA),
     "rso_sigmoid_norm": partial(plain, "rso:sigmoid_norm", renamed=GAMMA),

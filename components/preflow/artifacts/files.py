@@ -58,6 +58,11 @@ def publish_folder(target: str | Path) -> Iterator[Path]:
             shutil.rmtree(temporary)
 
 
+def copy_folder(source: str | Path, target: Path) -> None:
+    """The files of a folder, but its manifest, which says where that folder came from."""
+    shutil.copytree(source, target, ignore=shutil.ignore_patterns("manifest.json"))
+
+
 def _sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:

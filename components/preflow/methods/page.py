@@ -19,8 +19,8 @@ class Method:
 
     `sections` are the run-file sections that the workflow always has, in the order of its steps, `optional` those that it
     has when the run file names them, `with_data` those that go with one kind of rows only; any other one is refused. Of
-    those in `one_of` it must name exactly one. `data` are the kinds of rows it starts from, `losses` the losses
-    that fit them, the default first. `reference` says in words what the policy is held against, `on_policy` whether the
+    those in `one_of` it must name exactly one. `data` are the kinds of rows it starts from, its own first (others are
+    converted), `losses` the losses that fit them, the default first. `reference` says in words what the policy is held against, `on_policy` whether the
     policy's own samples are trained on.
     """
 
@@ -41,6 +41,7 @@ class Method:
     one_of: tuple[str, ...] = ()
     defaults: Mapping[str, Mapping[str, Default]] = field(default_factory=dict)
     starter: Mapping[str, Any] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
     def sections_for(self, kind: str | None) -> tuple[str, ...]:
         """The sections that the workflow always has when it starts from rows of `kind`."""

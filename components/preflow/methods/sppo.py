@@ -32,7 +32,9 @@ METHOD = Method(
         "train": {
             "learning_rate": Default(5e-7, "section 5.1"),
             "schedule": Default("linear", "section 5.1"),
-            "optimizer": Default("rmsprop", "official code: targets of hundreds of nats need an optimizer without scale"),
+            "optimizer": Default(
+                "rmsprop", "official code: targets of hundreds of nats need an optimizer without scale"
+            ),
         },
     },
     starter={

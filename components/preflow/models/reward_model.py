@@ -16,11 +16,10 @@ from preflow.errors import ModelError, ScorerError
 from preflow.models.judges import Judge, Prompts, Verdict
 from preflow.models.load import device
 from preflow.models.packing import PromptGroup
-from preflow.models.rewards import Progress, load_reward_model, rewards_of
+from preflow.models.rewards import TOKENIZER_FOLDER, Progress, load_reward_model, rewards_of
 from preflow.text.comparison import Comparisons
 from preflow.text.tokenizer import Tokenizer
 
-TOKENIZER_FOLDER = "tokenizer"
 Head = Literal["scalar", "pairwise"]
 Pair = tuple[list[int], list[int]]
 

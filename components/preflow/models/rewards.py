@@ -19,7 +19,7 @@ from preflow.models.load import load_model
 from preflow.models.packing import PackedBatch, PromptGroup, cut_by_tokens, groups_of, pack
 from preflow.models.sequence_logps import SequenceLogps
 
-HEAD_FILE, ABOUT_FILE = "reward_head.safetensors", "reward_model.json"
+HEAD_FILE, ABOUT_FILE, TOKENIZER_FOLDER = "reward_head.safetensors", "reward_model.json", "tokenizer"
 Progress = Callable[[int, int], None]
 
 

@@ -4,11 +4,14 @@ Sharing the policy's backbone is harmful (DRO, arXiv 2405.19107, section 5), so 
 scalar head on the last prompt token, zero at the start: the mean of a standardised score.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_model as load_tensors
 from torch import Tensor, nn
 
+from preflow.models.load import load_model
 from preflow.models.packing import PackedBatch
 from preflow.models.sequence_logps import SequenceLogps, decoder_of
 
@@ -32,6 +35,16 @@ class ValueNetwork(nn.Module):
         ).last_hidden_state
         rows = hidden[torch.arange(len(last), device=hidden.device), last]
         return self.head(rows.to(self.head.weight.dtype))[:, 0][batch.sequence_rows]
+
+
+def load_values(folder: str | Path, dtype: str = "float32") -> ValueNetwork | None:
+    """The value network that was published with a policy; None where there is none."""
+    path = Path(folder) / "value" / "model.safetensors"
+    if not path.is_file():
+        return None
+    network = ValueNetwork(load_model(folder, dtype))
+    load_tensors(network, str(path))
+    return network.eval()
 
 
 class SequencesWithValues(nn.Module):

@@ -3,6 +3,7 @@
 from typing import Any
 
 from preflow.errors import SettingsError
+from preflow.settings.other_data import completions_without_effect
 from preflow.settings.rewarding import rewards_without_effect
 from preflow.settings.selecting import rounds_without_effect
 
@@ -27,4 +28,4 @@ def _without_effect(run: Any) -> list[tuple[str, str, str]]:
         found += [("rejection", key, "best_of_n draws nothing") for key in ("temperature", "seed")]
     if run.evaluate.samples_per_prompt == 0:
         found += [("evaluate", key, "samples_per_prompt is 0") for key in ("judge", "baseline", "temperature", "top_k")]
-    return found + rewards_without_effect(run) + rounds_without_effect(run)
+    return found + rewards_without_effect(run) + rounds_without_effect(run) + completions_without_effect(run)

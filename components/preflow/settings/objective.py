@@ -18,8 +18,8 @@ class LossSection(Section):
     further terms. The class says what the loss needs:
 
     `roles` (role in its signature -> role in the data), `reference` (log-probs from the artifact, or the model itself
-    beside the policy), `coupled`, and whether it reads the policy's own samples, scores that are standardised, or samples
-    that the policy drew from its own law (temperature 1, all tokens).
+    beside the policy), `coupled`, and whether it reads the policy's own samples, scores that are standardised, samples
+    that the policy drew from its own law (temperature 1, all tokens), or a value network's numbers.
     """
 
     function: ClassVar[str]
@@ -31,6 +31,7 @@ class LossSection(Section):
     samples: ClassVar[bool] = False
     standardise_scores: ClassVar[bool] = False
     own_law: ClassVar[bool] = False
+    values: ClassVar[bool] = False
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments that the loss function is called with."""

@@ -77,12 +77,27 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
             inputs[f"{name}_files"] = InputSpec(
                 f"{name}_files", "files", {"train": _expand(more.files, folder), "heldout": []}
             )
+    inputs |= {name: InputSpec(name, "model", _local_path(place, folder)) for name, place in _models(run).items()}
+    for name, files in (run.unlearning.files if run.unlearning else {}).items():
+        name = f"unlearning_{name}_files"
+        inputs[name] = InputSpec(name, "files", {"train": [], "heldout": _expand(files, folder)})
     if run.score and run.score.kind != "reward_model":
         reference = run.score.scorer if run.score.kind == "function" else None
         inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(reference, folder))
     if run.judge and run.judge.kind in ("function", "matrix"):
         inputs["pair_judge"] = InputSpec("pair_judge", "scorer", _pair_judge(run.judge, folder))
     return inputs
+
+
+def _models(run: RunFile) -> dict[str, str]:
+    """Models beside the one that is trained."""
+    oracle = run.unlearning.retain_model if run.unlearning else None
+    named = {
+        "helpful_model": run.reference.helpful if run.reference else None,
+        "harmful_model": run.reference.harmful if run.reference else None,
+        "base_model": oracle.model if oracle else None,
+    }
+    return {name: place for name, place in named.items() if place is not None}
 
 
 def _pair_judge(judge: JudgeSection, folder: Path) -> str | None:

@@ -18,7 +18,7 @@ from preflow.settings.judge import JudgeSection
 from preflow.settings.loss import LossSettings, loss_names
 from preflow.settings.more_data import Files, MoreData
 from preflow.settings.pairs import PairsSettings
-from preflow.settings.reference import ReferenceSettings
+from preflow.settings.reference import ReferenceSection
 from preflow.settings.rejection import RejectionSettings
 from preflow.settings.reward_model import RewardModelSection
 from preflow.settings.rewarding import reward_problem
@@ -30,7 +30,8 @@ from preflow.settings.selecting import refuse_contradictions
 from preflow.settings.stages import StagesSettings
 from preflow.settings.text import TextSettings
 from preflow.settings.tracking import TrackingSettings
-from preflow.settings.train import MAX_SEED, TrainOptions
+from preflow.settings.train import MAX_SEED, TrainOptions, TrainSection
+from preflow.settings.unlearning import UnlearningSection
 
 KINDS = ("prompts", "pairs", "sft", "labelled", "scored", "negatives", "forget")
 MORE_DATA = {"sft": "sft", "reward_model": "pairs", "targets": "sft", "teacher": "sft", "retain": "sft"}
@@ -110,11 +111,12 @@ class RunFile(Section):
     rejection: RejectionSettings | None = setting(None, "which candidates are kept", source="defaults")
     pairs: PairsSettings | None = setting(None, "how candidates become pairs", source="defaults")
     convert: ConvertOptions | None = setting(None, "how rows become rows of another kind", source="defaults")
-    reference: ReferenceSettings | None = setting(None, "how reference log-probs are computed", source="defaults")
+    reference: ReferenceSection | None = setting(None, "how reference log-probs are computed", source="defaults")
     loss: Annotated[LossSettings | None, Field(description="the loss and its arguments")] = None
-    train: TrainOptions = setting(TrainOptions(), "optimizer and batches", source="defaults")
+    train: TrainSection = setting(TrainSection(), "optimizer and batches", source="defaults")
     rl: RLOptions | None = setting(None, "on-policy reinforcement learning", source="defaults")
     evaluate: EvaluateSection = setting(EvaluateSection(), "what is measured on held-out data", source="defaults")
+    unlearning: UnlearningSection | None = setting(None, "what the model still knows", source="none")
     tracking: TrackingSettings = setting(TrackingSettings(), "where runs are recorded", source="defaults")
     hardware: str = setting("cpu", "`cpu`, or a hardware profile (a YAML file)", source="a laptop")
     seed: int = setting(0, "of every section that draws and does not name its own", source="fixed", ge=0, le=MAX_SEED)

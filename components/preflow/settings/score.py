@@ -43,7 +43,7 @@ class ScoreOptions(Section):
 class ScoreSettings(ScoreOptions):
     """What the step `score_candidates` receives."""
 
-    kind: ScorerKind = setting("function", "what the scorer is", source="the run file's `scorer`")
+    module: str = setting("preflow.models.scoring.function", "the module that scores", source="the run file's `scorer`")
     function: str = setting(
         "score", "name of the function in the scorer's file", source="the run file's `scorer: FILE:FUNCTION`"
     )
@@ -64,11 +64,12 @@ class ScoreSection(ScoreOptions):
     def settings(self) -> ScoreSettings:
         """What the step receives: only what this scorer reads, so that nothing else changes a cache key."""
         read = {name: getattr(self, name) for name in EFFECTIVE[self.kind]}
+        module = f"preflow.models.scoring.{self.kind}"
         if self.kind == "function":
-            return ScoreSettings(**read, kind=self.kind, function=self.scorer.rpartition(":")[2])
+            return ScoreSettings(**read, module=module, function=self.scorer.rpartition(":")[2])
         if self.kind == "verifiable":
-            return ScoreSettings(verify=self.verify or VerifySettings(), kind=self.kind, function=VERIFIABLE)
-        return ScoreSettings(**read, unit="log_odds", kind=self.kind, function=TRAINED_REWARD_MODEL)
+            return ScoreSettings(verify=self.verify or VerifySettings(), module=module)
+        return ScoreSettings(**read, unit="log_odds", module=module)
 
 
 def of_reward_model(dtype: DType) -> ScoreSettings:

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.ids import content_id
+from preflow.methods.catalogue import find_method
+from preflow.settings.convert import ConvertOptions, ConvertSettings
 from preflow.settings.data import ImportOptions, ImportSettings
 from preflow.settings.evaluate import EvaluateOptions, EvaluateSettings
 from preflow.settings.generate import GenerateOptions, GenerateSettings
@@ -12,6 +14,7 @@ from preflow.settings.history import HistorySettings
 from preflow.settings.judge import JudgeOptions, JudgeSettings
 from preflow.settings.more_data import MoreData
 from preflow.settings.objective import COMPLETION, nll_term
+from preflow.settings.reference import ReferenceSettings
 from preflow.settings.reward_model import RewardModelSettings
 from preflow.settings.rl import RLOptions, RLSettings
 from preflow.settings.runfile import MORE_DATA, RunFile
@@ -20,8 +23,9 @@ from preflow.settings.section import Section
 from preflow.settings.select import SelectSettings
 from preflow.settings.stages import StageSettings
 from preflow.settings.train import TrainOptions, TrainSettings
+from preflow.settings.unlearning import UnlearningOptions
 
-AS_THEY_ARE = ("rejection", "pairs", "reference", "convert")
+AS_THEY_ARE = ("rejection", "pairs")
 """Sections that their step receives as the run file has them."""
 IMPORTED_AS = {"forget": "sft"}
 """Kinds of data that are read as another kind is."""
@@ -34,6 +38,7 @@ Named = tuple[str, Section]
 def make_sections(run: RunFile, inputs: Mapping[str, Any]) -> dict[str, str]:
     """Canonical JSON per pipeline parameter. `inputs` are the plan's, by name."""
     found: list[Named] = [*_data(run, inputs), *_more_data(run), *_generate(run), *_train(run), *_stages(run)]
+    found += [*_convert(run), *_unlearning(run)]
     found += [(name, getattr(run, name)) for name in AS_THEY_ARE if getattr(run, name, None) is not None]
     found += [*_rewards(run), *_judge(run), *_rounds(run)]
     measured = _evaluate(run, inputs)
@@ -88,12 +93,35 @@ def _train(run: RunFile) -> Iterator[Named]:
         yield "sft", TrainSettings(**only(run.sft, TrainOptions), objective=(nll,), beta_equivalent=None)
     if run.loss is None:
         return
+    options = only(run.train, TrainOptions)
     facts = {"beta_equivalent": run.loss.beta_equivalent, "standardise_scores": run.loss.standardise_scores}
-    yield "train", TrainSettings(**run.train.model_dump(), **facts, objective=run.loss.terms())
+    if run.loss.values:
+        facts["value_learning_rate"] = run.train.value_learning_rate or run.train.learning_rate
+    yield "train", TrainSettings(**options, **facts, objective=run.loss.terms())
+    if run.reference is not None:
+        yield "reference", ReferenceSettings(**only(run.reference, ReferenceSettings))
     if run.stages and run.stages.control:
         weaker = run.loss.model_copy(update={"beta": run.loss.beta / run.stages.count})
         facts["beta_equivalent"] = weaker.beta_equivalent
-        yield "train_control", TrainSettings(**run.train.model_dump(), **facts, objective=weaker.terms())
+        yield "train_control", TrainSettings(**options, **facts, objective=weaker.terms())
+
+
+def _convert(run: RunFile) -> Iterator[Named]:
+    """Rows of another kind become the method's own."""
+    if run.convert is not None:
+        yield "convert", ConvertSettings(**only(run.convert, ConvertOptions), to=find_method(run.method).data[0])
+
+
+def _unlearning(run: RunFile) -> Iterator[Named]:
+    if run.unlearning is None:
+        return
+    yield "unlearning", UnlearningOptions(**only(run.unlearning, UnlearningOptions))
+    for name in run.unlearning.files:
+        yield f"unlearning_{name}_data", ImportSettings(kind="questions", heldout_fraction=0.0)
+    if run.unlearning.retain_model is not None:
+        nll = nll_term(1.0, role=COMPLETION["completion"], mean="token_mean")
+        options = only(run.unlearning.retain_model, TrainOptions)
+        yield "retain_model", TrainSettings(**options, objective=(nll,), beta_equivalent=None)
 
 
 def _rewards(run: RunFile) -> Iterator[Named]:

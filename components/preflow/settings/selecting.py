@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from preflow.errors import SettingsError
+from preflow.settings.other_data import completions_contradictions
 from preflow.settings.pairs import EFFECTIVE, MAKES_COMPLETIONS, PairsSettings
 from preflow.settings.rounds import RoundsSettings
 from preflow.settings.select import SelectSettings
@@ -15,7 +16,7 @@ Found = list[tuple[str, str, str]]
 
 def refuse_contradictions(run: Any, where: str) -> None:
     """Raises SettingsError for the first contradiction of a run file."""
-    for found in (*_sampling(run), *_selection(run), *_rounds(run)):
+    for found in (*_sampling(run), *_selection(run), *_rounds(run), *completions_contradictions(run)):
         raise SettingsError(f"{where}: {found}")
 
 

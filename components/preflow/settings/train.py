@@ -67,6 +67,12 @@ class TrainOptions(Section):
     )
 
 
+class TrainSection(TrainOptions):
+    value_learning_rate: float | None = setting(
+        None, "of the value network; null: the policy's", source="DRO section 4: the same for both", gt=0.0
+    )
+
+
 class TrainSettings(TrainOptions):
     """What the step `train_preference` receives."""
 

@@ -1,4 +1,6 @@
-"""What every step does that trains a policy: run the loop, stop when told, publish the model, forget the checkpoints."""
+"""What every step does that trains: run the loop, stop when told, publish the model, forget the checkpoints."""
+
+from collections.abc import Callable
 
 from preflow.models.load import use_all_cores
 from preflow.settings.train import TrainSettings
@@ -8,7 +10,7 @@ from preflow.training.checkpoints import remove_checkpoints
 from preflow.training.loading import TrainingInputs
 from preflow.training.loop import Trainer, use_deterministic_algorithms
 from preflow.training.policy import publish_policy
-from preflow.training.train import prepare_training
+from preflow.training.train import Training, prepare_training
 
 UPDATES_ARE_LOST = (
     "train.dtype is {}, and all weights are trained in it: updates below its rounding (a few thousandths of a weight in "
@@ -22,8 +24,18 @@ def train_policy(step: Step, inputs: TrainingInputs, trained: str) -> None:
     use_all_cores()
     use_deterministic_algorithms()
     training = prepare_training(settings, inputs, lambda done: step.progress(done, None, "rows tokenized"))
+    facts = training.facts | {"settings": step.settings_text}
+
+    def publish() -> None:
+        publish_policy(training.policy, inputs.model, inputs.tokenizer, trained, facts, training.network)
+
+    fit(step, settings, training, publish)
+
+
+def fit(step: Step, settings: TrainSettings, training: Training, publish: Callable[[], None]) -> None:
+    """Train to the end and publish; asked to stop, raises Stopped with everything saved."""
     for name, stream in training.streams.items():
-        step.log(f"{name}: {len(stream)} examples, {len(stream.store)} unique sequences")
+        step.log(f"{name}: {stream.num_examples} examples, {len(stream.store)} unique sequences")
     if settings.dtype != "float32" and settings.lora is None:
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     with deferred_stop() as stop_requested:
@@ -41,11 +53,10 @@ def train_policy(step: Step, inputs: TrainingInputs, trained: str) -> None:
         )
         finished = trainer.run()
         if finished:
-            facts = training.facts | {"settings": step.settings_text}
-            publish_policy(training.policy, inputs.model, inputs.tokenizer, trained, facts, training.network)
+            publish()
     if not finished:
         raise Stopped
-    step.fact("examples", len(training.streams["data"]))
+    step.fact("examples", training.streams["data"].num_examples)
     step.fact("steps", trainer.schedule.total_steps)
     step.fact("trained_parameters", sum(value.numel() for value in trainer.parameters.values()))
     remove_checkpoints(step.checkpoints)

@@ -20,11 +20,11 @@ OUTPUT, ORIGIN, RUN = "trained", "preflow.origin", "preflow.run"
 
 
 def log_final_model(store: Store, view: RunView, parent: RunWriter, child: RunWriter) -> str | None:
-    """The id of the model that the policy task made, as an output of the run and of the task; None if it made none yet.
+    """The id of the run's model, as an output of the run and of the task that made it; None while there is none.
 
     A run that reused its training shows the model of the run that trained it.
     """
-    task = view.policy_task
+    task = view.model_task
     folder = Path(task.outputs.get(OUTPUT, "")) if task else Path()
     if task is None or task.state not in ("EXECUTED", "CACHED") or not (folder / "config.json").is_file():
         return None

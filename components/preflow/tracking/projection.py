@@ -50,7 +50,7 @@ class Projection:
         policy = view.policy_task
         if policy is not None:
             curves = set(curve_names(policy))
-            parent.write(points=[point for point in policy.points if point["name"] in curves])
+            parent.write(points=[point for point in view.training_points if point["name"] in curves])
         parent.write(points=headline_points(view))
 
     def complete(self, view: RunView) -> None:
@@ -100,7 +100,7 @@ class Projection:
             child = find_or_create(self.store, identity, child_name(view, task), task.started, tags)
             self.children[task.task] = child
         child.write(parameters=step_parameters(task), tags={"step.cached": str(task.state == "CACHED").lower()})
-        if task is view.policy_task and task.state in DONE and self.model_id is None:
+        if task is view.model_task and task.state in DONE and self.model_id is None:
             self._file("model", lambda: self._log_model(view, parent, child))
         child.write(points=[*task.points, *fact_points(task)], about=self._subject(view, task))
         if task.state == "CACHED":

@@ -12,6 +12,7 @@ from typing import Any
 
 from preflow.errors import ArtifactError
 from preflow.tracking.journal import Journal, read_journal
+from preflow.tracking.lineage import final_task, training_tasks
 
 Point = Mapping[str, Any]
 # The task whose policy is the run's: the first of these steps that the workflow has, in its last occurrence.
@@ -42,7 +43,10 @@ class TaskView:
 
 @dataclass(frozen=True)
 class RunView:
-    """A run, tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive)."""
+    """A run, tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive).
+
+    `final` is the task that makes the run's model, `trainings` are those that lead to it; both may not have begun yet.
+    """
 
     folder: Path
     about: Mapping[str, Any]
@@ -50,6 +54,8 @@ class RunView:
     ended: float | None
     error: Mapping[str, Any] | None
     tasks: list[TaskView]
+    final: str | None = None
+    trainings: tuple[str, ...] = ()
 
     @property
     def id(self) -> str:
@@ -68,6 +74,25 @@ class RunView:
     @property
     def policy_task(self) -> TaskView | None:
         return self.last_of(*POLICY_STEPS)
+
+    @property
+    def model_task(self) -> TaskView | None:
+        """The task whose model is the run's, once it has begun."""
+        if self.final is None:
+            return self.policy_task
+        return next((task for task in self.tasks if task.task == self.final), None)
+
+    @property
+    def training_points(self) -> list[Point]:
+        """The metrics of all trainings of the policy, one after another: a round's steps go on where the last one ended."""
+        begun = {task.task: task for task in self.tasks}
+        points: list[Point] = []
+        for name in self.trainings:
+            offset = max((int(point["step"]) for point in points), default=0)
+            points += (
+                [{**point, "step": point["step"] + offset} for point in begun[name].points] if name in begun else []
+            )
+        return points or (list(self.policy_task.points) if self.policy_task else [])
 
     @property
     def evaluation_task(self) -> TaskView | None:
@@ -94,7 +119,10 @@ class RunReader:
         tasks = [self._task(name, planned, state) for name, planned in about["tasks"].items()]
         begun = sorted((task for task in tasks if task), key=lambda task: task.started)
         ended = end["ended"] if end else self._last_sign(begun, about) if state == "KILLED" else None
-        return RunView(self.folder, about, state, ended, (end or {}).get("error"), begun)
+        spec = self._json(self.folder / "pipeline.json") or {}
+        final = final_task(spec)
+        trainings = tuple(training_tasks(spec, final)) if final else ()
+        return RunView(self.folder, about, state, ended, (end or {}).get("error"), begun, final, trainings)
 
     def _task(self, name: str, planned: Mapping[str, Any], run_state: str) -> TaskView | None:
         record = self._json(self.folder / "steps" / f"{name}.record.json")

@@ -130,23 +130,25 @@ class GradientEngine:
             id(bound): normaliser(bound.term, self.streams[bound.term.stream], batch.examples[bound.term.stream])
             for bound in self.terms
         }
-        loss = torch.zeros((), dtype=torch.float64, device=self.device)
+        shares = torch.zeros(len(self.terms), dtype=torch.float64, device=self.device)
         found: dict[str, Values] = {name: {} for name in batch.examples}
 
         def part(micro: MicroBatch, values: Tensor, packed: PackedBatch) -> Tensor:
             examples = self._examples_in(batch, micro.stream, packed.indices)
             value = values.sum() * 0
-            for bound in self.terms:
+            for place, bound in enumerate(self.terms):
                 if bound.term.stream == micro.stream and len(examples.numbers):
                     term = evaluate_term(bound, examples, values)
                     self._refuse_not_finite(term.losses, examples)
-                    value = value + bound.term.coefficient * term.total / totals[id(bound)]
+                    share = bound.term.coefficient * term.total / totals[id(bound)]
+                    shares[place] += share.detach()
+                    value = value + share
             found[micro.stream].update(by_sequence(packed, values))
-            loss.add_(value.detach())
             return value
 
         self._backward(self._micros(self._units(batch)), part)
-        return StepResult(*self._gathered(loss, found))
+        of_terms, all_found = self._gathered(shares, found)
+        return StepResult(sum(of_terms), all_found, share_metrics(self.terms, of_terms))
 
     def _coupled(self, batch: OptimizerBatch, step: int) -> StepResult:
         wanted = self._units(batch)
@@ -155,7 +157,8 @@ class GradientEngine:
             name: torch.tensor(list(values.values()), dtype=torch.float64).T.clone().requires_grad_()
             for name, values in found.items()
         }
-        total, metrics = self._objective(batch, found, leaves, step)
+        shares, metrics = self._objective(batch, found, leaves, step)
+        total = torch.stack(shares).sum()
         slopes = self._slopes(total, found, leaves)
         steep = {name: _where(sequences, slopes[name]) for name, sequences in wanted.items()}
         if not any(len(each) for each in steep.values()):
@@ -166,6 +169,7 @@ class GradientEngine:
             return (slope.T.to(values) * values).sum()
 
         self._backward(self._micros(steep), part)
+        metrics |= share_metrics(self.terms, [share.item() for share in shares])
         return StepResult(total.item(), found, metrics)
 
     def _measure(self, batch: OptimizerBatch, micros: Sequence[MicroBatch]) -> dict[str, Values]:
@@ -175,13 +179,13 @@ class GradientEngine:
             for micro in self._mine(micros):
                 packed = pack(micro.groups).to(self.device)
                 found[micro.stream].update(by_sequence(packed, self.module(packed)))
-        return self._gathered(torch.zeros((), dtype=torch.float64), found)[1]
+        return self._gathered(torch.zeros(0), found)[1]
 
     def _objective(
         self, batch: OptimizerBatch, found: Mapping[str, Values], leaves: Mapping[str, Tensor], step: int
-    ) -> tuple[Tensor, dict[str, float]]:
-        """The objective of the whole batch as a function of the leaves; the coupled losses' state moves on."""
-        total, metrics = torch.zeros((), dtype=torch.float64), {}
+    ) -> tuple[list[Tensor], dict[str, float]]:
+        """Every term's share of the batch's objective, as functions of the leaves; the coupled losses' state moves on."""
+        shares, metrics = [], {}
         for bound in self.terms:
             name, numbers = bound.term.stream, batch.examples[bound.term.stream]
             local = {sequence: place for place, sequence in enumerate(found[name])}
@@ -194,8 +198,8 @@ class GradientEngine:
             metrics |= term.metrics
             kept = bound.term.reduction == "kept_mean"
             divisor = term.kept if kept else normaliser(bound.term, self.streams[name], numbers)
-            total = total + bound.term.coefficient * term.total / divisor
-        return total, metrics
+            shares.append(bound.term.coefficient * term.total / divisor)
+        return shares, metrics
 
     def _slopes(
         self, total: Tensor, found: Mapping[str, Values], leaves: Mapping[str, Tensor]
@@ -241,17 +245,31 @@ class GradientEngine:
                 "Lower the learning rate, look at these rows, or use float32."
             )
 
-    def _gathered(self, loss: Tensor, found: dict[str, Values]) -> tuple[float, dict[str, Values]]:
+    def _gathered(self, shares: Tensor, found: dict[str, Values]) -> tuple[list[float], dict[str, Values]]:
+        """The sums of the processes' `shares`, and what they found together."""
         if self.world == 1:
-            return loss.item(), found
-        parts: list[tuple[float, dict[str, Values]]] = [(0.0, {})] * self.world
-        torch.distributed.all_gather_object(parts, (loss.item(), found))
+            return shares.tolist(), found
+        parts: list[tuple[list[float], dict[str, Values]]] = [([], {})] * self.world
+        torch.distributed.all_gather_object(parts, (shares.tolist(), found))
         merged: dict[str, Values] = {name: {} for name in found}
         for _, each in parts:
             for name, values in each.items():
                 merged[name].update(values)
         ordered = {name: dict(sorted(values.items())) for name, values in merged.items()}
-        return sum(value for value, _ in parts), ordered
+        return [sum(each) for each in zip(*(values for values, _ in parts), strict=True)], ordered
+
+
+def share_metrics(terms: Sequence[BoundTerm], shares: Sequence[float]) -> dict[str, float]:
+    """What every term adds to the objective, as `loss_<function>`, where there are several."""
+    if len(terms) < 2:
+        return {}
+    names = [bound.term.loss.rpartition(":")[2] for bound in terms]
+    twice = [names.count(name) > 1 for name in names]
+    shown = [
+        f"loss_{name}_{bound.term.stream}" if again else f"loss_{name}"
+        for name, again, bound in zip(names, twice, terms, strict=True)
+    ]
+    return dict(zip(shown, shares, strict=True))
 
 
 def by_sequence(packed: PackedBatch, values: Tensor) -> Values:

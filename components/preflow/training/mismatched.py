@@ -29,14 +29,18 @@ def partners(numbers: np.ndarray, epoch_order: np.ndarray) -> np.ndarray:
     return others[:1] if len(others) else numbers
 
 
-def add_mismatched(stream: Stream, numbers: np.ndarray, epoch_order: np.ndarray, truncated: Truncated) -> None:
-    """Fill the role `mismatched` for the rows `numbers`; the store grows by the sequences it did not have."""
+def add_mismatched(
+    stream: Stream, kept: int, numbers: np.ndarray, epoch_order: np.ndarray, truncated: Truncated
+) -> None:
+    """Fill the role `mismatched` for the rows `numbers`; of the store only the first `kept` sequences stay beside them.
+
+    So a batch's sequences have the same numbers after a resumption as without one, and the store does not grow.
+    """
     store, completions = stream.store, stream.roles["completion"]
-    stream.roles.setdefault(ROLE, np.zeros(len(stream), dtype=np.int64))
+    store.forget_after(kept)
+    stream.roles[ROLE] = np.zeros(len(stream), dtype=np.int64)
     for number, partner in zip(numbers, partners(numbers, epoch_order), strict=True):
-        prompt, other = (
-            store.prompts[store.prompt_of[completions[number]]],
-            store.completions[int(completions[partner])],
-        )
+        prompt = store.prompts[store.prompt_of[int(completions[number])]]
+        other = store.completions[int(completions[partner])]
         sequence = truncated(prompt.tolist(), other.tolist())
         stream.roles[ROLE][number] = store.add(sequence.prompt_ids, sequence.completion_ids)

@@ -1,6 +1,7 @@
 """The policy to be trained: all weights or a LoRA adapter; its trained parameters; how it is published."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -67,9 +68,10 @@ def publish_policy(
     target: str | Path,
     facts: dict[str, Any],
     network: torch.nn.Module | None = None,
+    beside: Callable[[Path], None] = lambda folder: None,
 ) -> None:
     """A plain transformers folder: weights (an adapter is merged, and kept in adapter/), configuration and tokenizer; a value
-    network in value/."""
+    network in value/; and what `beside` writes."""
     with publish_folder(target) as folder:
         if hasattr(policy, "peft_config"):
             policy.save_pretrained(folder / "adapter")
@@ -81,6 +83,7 @@ def publish_policy(
             (folder / "value").mkdir()
             save_model(network, str(folder / "value" / "model.safetensors"))
         copy_tokenizer(source, tokenizer, folder)
+        beside(folder)
         write_manifest(folder, facts)
 
 

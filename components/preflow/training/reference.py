@@ -50,7 +50,7 @@ def online_logps(
     numbers = np.arange(len(store)) if wanted is None else wanted
     sums, tokens = np.full(len(store), np.nan), [np.empty(0, dtype=np.float32)] * (len(store) if per_token else 0)
     done = 0
-    for groups in cut_by_tokens(_groups(store, numbers, micro_batch_tokens), micro_batch_tokens):
+    for groups in cut_by_tokens(prompt_groups(store, numbers, micro_batch_tokens), micro_batch_tokens):
         packed = pack(groups).to(device)
         found = module.token_logps(packed).double().cpu()
         each = torch.zeros(len(packed.indices), dtype=torch.float64).index_add(0, packed.sequences.cpu(), found)
@@ -64,7 +64,8 @@ def online_logps(
     return sums, tokens
 
 
-def _groups(store: SequenceStore, numbers: np.ndarray, budget: int) -> list[PromptGroup]:
+def prompt_groups(store: SequenceStore, numbers: np.ndarray, budget: int) -> list[PromptGroup]:
+    """The sequences `numbers`, those of one prompt together while the row has room."""
     by_prompt: dict[int, list[int]] = {}
     for sequence in numbers.tolist():
         by_prompt.setdefault(store.prompt_of[sequence], []).append(sequence)

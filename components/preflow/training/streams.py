@@ -43,6 +43,10 @@ class RaggedTokens:
     def length(self, index: int) -> int:
         return self._ends[index + 1] - self._ends[index]
 
+    def shorten(self, count: int) -> None:
+        """Forget all lists but the first `count`."""
+        del self._flat[self._ends[count] :], self._ends[count + 1 :]
+
 
 @dataclass
 class SequenceStore:
@@ -67,6 +71,13 @@ class SequenceStore:
         self._sequence_index[identity] = self.completions.append(completion)
         self.ids.append(identity)
         return self._sequence_index[identity]
+
+    def forget_after(self, count: int) -> None:
+        """Forget all sequences but the first `count`; prompts stay."""
+        for identity in self.ids[count:]:
+            del self._sequence_index[identity]
+        del self.ids[count:], self.prompt_of[count:]
+        self.completions.shorten(count)
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -12,6 +12,7 @@ from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.manifest import read_manifest
 from preflow.models.divergences import SequenceDivergences
 from preflow.models.load import device, load_model
+from preflow.models.rewards import SequenceRewards
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.models.values import SequencesWithValues, ValueNetwork
 from preflow.settings.train import TrainSettings
@@ -30,15 +31,12 @@ class Training:
     """All that a `Trainer` needs, and what the published model says about itself."""
 
     policy: Any
-    module: SequenceLogps | SequencesWithValues
+    module: SequenceLogps | SequencesWithValues | SequenceRewards
     streams: dict[str, Stream]
     terms: tuple[BoundTerm, ...]
     before_batch: Callable[[np.ndarray, np.ndarray], None]
     facts: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def trained(self) -> dict[str, nn.Parameter]:
-        return trained_parameters(self.policy)
+    trained: dict[str, nn.Parameter] = field(default_factory=dict)
 
     @property
     def network(self) -> ValueNetwork | None:
@@ -60,7 +58,8 @@ def prepare_training(settings: TrainSettings, inputs: TrainingInputs, progress: 
     reference = _online_reference(terms, inputs, settings)
     module = _module(policy, reference, terms, inputs, settings)
     before_batch = _before_batch(policy, reference, terms, streams["data"], tokenizer, settings)
-    return Training(policy, module, streams, terms, before_batch, facts | scores)
+    trained = trained_parameters(policy)
+    return Training(policy, module, streams, terms, before_batch, facts | scores, trained)
 
 
 def _asked(terms: Sequence[BoundTerm], quantity: str) -> bool:
@@ -98,11 +97,11 @@ def _before_batch(
     if not any(MISMATCHED in bound.term.roles.values() for bound in terms):
         return lambda numbers, order: None
     module = SequenceLogps(policy if reference is None else reference)
+    kept, known = len(stream.store), stream.reference_logps["reference"]
 
     def prepare(numbers: np.ndarray, order: np.ndarray) -> None:
-        add_mismatched(stream, numbers, order, tokenizer.truncated)
-        known = stream.reference_logps["reference"]
-        stream.reference_logps["reference"] = np.append(known, np.full(len(stream.store) - len(known), np.nan))
+        add_mismatched(stream, kept, numbers, order, tokenizer.truncated)
+        stream.reference_logps["reference"] = np.append(known, np.full(len(stream.store) - kept, np.nan))
         unknown = np.unique(stream.roles[MISMATCHED][numbers])
         unknown = unknown[np.isnan(stream.reference_logps["reference"][unknown])]
         if not len(unknown):

@@ -86,11 +86,14 @@ def _parts(plan: Any) -> Iterator[Any]:
             yield lambda each=each: _check_model(each)
             yield lambda each=each: stage_tokenizer(each, folder, plan.inputs["tokenizer"].source["text"])
         tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
-        for name, section in (("data_files", "data"), ("evaluation_files", "evaluation_data")):
-            if name in plan.inputs:
-                yield lambda name=name, section=section: _check_data(
-                    store, plan.inputs[name].source, plan.sections[section], tokenizer
+        for spec in plan.inputs.values():
+            if spec.kind == "files":
+                section = "data" if spec.name == "data_files" else spec.name.replace("_files", "_data")
+                yield lambda spec=spec, section=section: _check_data(
+                    store, spec.source, plan.sections[section], tokenizer
                 )
+            elif spec.kind == "model" and spec.name != "model":
+                yield lambda spec=spec: _check_model(store.local_model(spec.source))
         for name in ("scorer", "judge", "pair_judge"):
             spec = plan.inputs.get(name)
             if spec and spec.source and spec.source.endswith(".json"):

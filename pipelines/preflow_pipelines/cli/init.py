@@ -10,7 +10,7 @@ from pydantic.fields import FieldInfo
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
 from preflow.settings.loss import LOSSES
-from preflow.settings.runfile import RunFile
+from preflow.settings.runfile import KINDS, RunFile
 
 
 @click.command()
@@ -84,9 +84,9 @@ def _value(method: Method, section: str, name: str, field: FieldInfo) -> tuple[A
     default = method.defaults.get(section, {}).get(name)
     if default is not None:
         return default.value, default.source
-    if field.is_required() or (section == "data" and name in method.data):
+    if field.is_required() or (section == "data" and name in method.starter.get("data", {}).keys() & set(KINDS)):
         return method.starter[section][name], ""
-    if section == "data" and name in ("prompts", "pairs", "sft"):
+    if section == "data" and name in KINDS:
         return _ABSENT, ""
     return field.default, ""
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from preflow.tracking.lineage import final_task
 from preflow_pipelines.cli.options import home, json_option, print_json, run_file_argument, set_option
 
 
@@ -88,10 +89,11 @@ def summary(result: Any) -> None:
     for name in HEADLINES:
         if name in result.metrics:
             click.echo(f"  {name:<24} {interval(result.metrics, name)}")
+    final = final_task(result.folder.read("pipeline.json") or {})
     for label, task, output in [
         ("data", "import-data", "page"),
         ("report", "report", "page"),
-        ("model", "train-preference", "trained"),
+        ("model", final or "train-preference", "trained"),
     ]:
         if path := outputs.get(task, {}).get(output):
             click.echo(f"  {label:<8} {path}")

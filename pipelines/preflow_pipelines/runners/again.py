@@ -23,7 +23,8 @@ def _input(name: str, source: object, about: dict[str, object]) -> InputSpec:
     kinds = {"model": "model", "tokenizer": "tokenizer", "scorer": "scorer", "judge": "scorer", "pair_judge": "scorer"}
     if isinstance(source, dict) and "text" in source:
         source = {"model": source["model"], "text": TextSettings.model_validate(source["text"])}
-    return InputSpec(name, kinds.get(name, "files"), source)  # type: ignore[arg-type]
+    kind = "model" if name.endswith("_model") else kinds.get(name, "files")
+    return InputSpec(name, kind, source)  # type: ignore[arg-type]
 
 
 def kept_inputs(run: RunFolder) -> dict[str, StagedInput]:

@@ -8,7 +8,8 @@ from kfp import dsl
 
 from preflow.settings.plan import Plan
 
-KINDS = {"model": dsl.Model}
+KINDS: dict[str, type[dsl.Artifact]] = {"model": dsl.Model}
+"""What is no plain artifact, by the input's kind."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +45,9 @@ class Context:
 def import_inputs(plan: Plan, parameters: Mapping[str, Any]) -> Context:
     """One importer task per input. Inputs are addressed by content, so one that was imported is never imported again."""
     inputs = {}
-    for name in plan.inputs:
+    for name, spec in plan.inputs.items():
         importer = dsl.importer(
-            artifact_uri=parameters[f"{name}_uri"], artifact_class=KINDS.get(name, dsl.Artifact), reimport=False
+            artifact_uri=parameters[f"{name}_uri"], artifact_class=KINDS.get(spec.kind, dsl.Artifact), reimport=False
         )
         importer.set_display_name(f"input: {name.replace('_', ' ')}")
         inputs[name] = importer.output

@@ -26,6 +26,7 @@ class DROLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.dro:dro"
     roles: ClassVar[dict[str, str]] = COMPLETION
     standardise_scores: ClassVar[bool] = True
+    values: ClassVar[bool] = True
 
     name: Literal["dro"] = setting(
         "dro", "(score - value - tau * log-ratio)^2 / 2", source="arXiv 2405.19107, equation 4"
@@ -44,6 +45,7 @@ class D2OLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.d2o:d2o"
     roles: ClassVar[dict[str, str]] = {"self_sample": "self_sample", "rejected": "completion"}
     samples: ClassVar[bool] = True
+    coupled: ClassVar[bool] = True  # by K log-probs per example: their rows can be cut, so memory does not grow with K
 
     name: Literal["d2o"] = setting(
         "d2o", "self-samples against the unwanted completion", source="arXiv 2403.03419, equation 3"

@@ -18,15 +18,17 @@ from preflow.models.load import device, load_model, use_all_cores
 from preflow.models.sampling import Sample, sample
 from preflow.models.scorers import Scorer, load_scorer, score_batches
 from preflow.settings.evaluate import EvaluateSettings
+from preflow.steps.evaluate.completions import completion_numbers
 from preflow.steps.evaluate.phases import DECODING, Phases
 from preflow.steps.kit import Step
 from preflow.text.tokenizer import Tokenizer
-from preflow.training.streams import pairs_stream
+from preflow.training.streams import completions_stream, pairs_stream
 
 Prompts = dict[str, list[dict[str, str]]]
-PAIRS_PHASE, POLICY, BASELINE, JUDGE = "log-probs of held-out pairs", "policy samples", "baseline samples", "judging"
+ROWS_PHASE, POLICY, BASELINE, JUDGE = "log-probs of held-out rows", "policy samples", "baseline samples", "judging"
 KL_SAMPLES, KL = "samples for the KL", "KL to the reference"
 OFTEN = 0.1
+SEQUENCES = {"prompts": 0, "pairs": 4, "completions": 2}  # read per held-out row, by policy and reference
 
 NOTHING_HELD_OUT = (
     "no held-out rows: nothing was measured. Set data.heldout_fraction, data.heldout or evaluate.prompts."
@@ -64,7 +66,7 @@ class _Evaluation:
 
     def __init__(self, step: Step, settings: EvaluateSettings, tokenizer: Tokenizer, heldout: str):
         self.step, self.settings, self.tokenizer, self.heldout = step, settings, tokenizer, heldout
-        self.kind = expect_kind(heldout, (PROMPTS, PAIRS))
+        self.kind = expect_kind(heldout, (PROMPTS, PAIRS, COMPLETIONS))
         self.numbers: dict[str, float] = {}
         self.duels: list[Duel] = []
         self.digests: dict[str, str] = {}
@@ -73,7 +75,7 @@ class _Evaluation:
         self.judge: Scorer | None = None
         if settings.baseline == "chosen" and self.kind is not PAIRS:
             raise SettingsError(
-                "evaluate.baseline is chosen, but the held-out rows are prompts. Hold out pairs, or use the reference."
+                "evaluate.baseline is chosen, but the held-out rows are no pairs. Hold out pairs, or use the reference."
             )
 
     def load_judge(self, path: str) -> None:
@@ -88,7 +90,7 @@ class _Evaluation:
             next(score_batches(self.judge, [next(iter(self.asked.values()))], ["A text."], 1, f"judge {name}"))
 
     def load_models(self, policy: str, reference: str) -> None:
-        paths = {"policy": policy, "baseline": reference}
+        self.folders = paths = {"policy": policy, "baseline": reference}
         self.digests = {side: read_manifest(path).digest for side, path in paths.items()}
         self.models = tuple(load_model(path, self.settings.dtype).to(device()) for path in paths.values())
 
@@ -96,6 +98,8 @@ class _Evaluation:
         self.phases = Phases(self.step, self._work())
         if self.kind is PAIRS:
             self._measure_pairs()
+        elif self.kind is COMPLETIONS:
+            self._measure_completions()
         if self.settings.samples_per_prompt:
             self._measure_samples()
         if self.settings.kl_samples_per_prompt:
@@ -107,7 +111,7 @@ class _Evaluation:
         sampled = len(self.asked) * self.settings.samples_per_prompt
         for_kl = len(self.asked) * self.settings.kl_samples_per_prompt
         return {
-            PAIRS_PHASE: 4 * read_stamp(self.heldout).rows if self.kind is PAIRS else 0,
+            ROWS_PHASE: SEQUENCES[self.kind.name] * read_stamp(self.heldout).rows,
             POLICY: DECODING * sampled,
             BASELINE: DECODING * sampled if self.settings.baseline == "reference" else 0,
             JUDGE: 2 * sampled if self.judge else 0,
@@ -119,12 +123,21 @@ class _Evaluation:
         settings = self.settings
         stream = pairs_stream(read_rows(self.heldout, PAIRS), self.tokenizer)
         policy, reference = self.models
-        ratios = log_ratios(policy, reference, stream.store, settings.micro_batch_tokens, self.phases[PAIRS_PHASE])
+        ratios = log_ratios(policy, reference, stream.store, settings.micro_batch_tokens, self.phases[ROWS_PHASE])
         margins = reward_margins(stream, ratios)
         accuracy = reward_accuracy(stream, margins, settings.confidence, settings.seed)
         self.numbers |= accuracy.as_numbers("eval/reward_accuracy")
         self.numbers["eval/reward_margin"] = settings.beta * mean_margin(stream, margins)
         self.numbers["eval/pairs"] = float(len(stream))
+
+    def _measure_completions(self) -> None:
+        """Labelled, scored, unwanted or forgotten completions: how the policy's log-probs rank them, and whether they rise."""
+        stream = completions_stream(read_rows(self.heldout, COMPLETIONS), self.tokenizer)
+        policy, reference = self.models
+        budget, progress = self.settings.micro_batch_tokens, self.phases[ROWS_PHASE]
+        ratios = log_ratios(policy, reference, stream.store, budget, progress)
+        self.numbers |= completion_numbers(stream, ratios, self.folders["policy"], self.settings)
+        self.numbers["eval/completions"] = float(len(stream))
 
     def _measure_samples(self) -> None:
         policy, reference = self.models
@@ -230,7 +243,7 @@ def _heldout_prompts(path: str) -> Prompts:
     """prompt_id -> messages. Raises ArtifactError for a row of another split."""
     found: Prompts = {}
     columns: Sequence[str] = ("prompt_id", "prompt", "split")
-    for number, row in enumerate(read_rows(path, (PROMPTS, PAIRS), columns), 1):
+    for number, row in enumerate(read_rows(path, (PROMPTS, PAIRS, COMPLETIONS), columns), 1):
         if row["split"] != "heldout":
             raise ArtifactError(
                 f"{path} row {number}: split {row['split']}, expected heldout. Connect the held-out rows of import_data."

@@ -1,50 +1,53 @@
-"""Scores: one finite number per completion, from the user's function."""
+"""Scores: one finite number per completion, from the user's function, a reward model, or the prompt's own answer."""
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any
 
-from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.io import RowWriter, read_rows, read_stamp
 from preflow.artifacts.kinds import COMPLETIONS
-from preflow.artifacts.prompts import read_prompts
+from preflow.artifacts.prompts import read_answers, read_prompts
 from preflow.errors import ArtifactError
-from preflow.models.scorers import load_scorer, score_batches
+from preflow.models.scoring.interface import Asked, open_scoring
 from preflow.settings.score import ScoreSettings
 from preflow.steps.kit import Step
 
+NEEDED = ("completion_id", "prompt_id", "text", "finish_reason")
+
 
 def run(step: Step, *, prompts: str, completions: str, scorer: str, scored: str) -> None:
-    """Write `completions` again, with score, scorer and unit."""
+    """Write `completions` again, with score, scorer and unit. `scorer` is a file, or the folder of a reward model."""
     settings = step.settings(ScoreSettings)
-    function = load_scorer(scorer, settings.function)
-    asked, total = read_prompts(prompts), read_stamp(completions).rows
-    facet = {"scorer": f"{file_sha256(scorer)[:12]}:{settings.function}", "unit": settings.unit}
-    source, done, scores_sum = read_rows(completions, COMPLETIONS), 0, 0.0
+    scoring = open_scoring(scorer, settings)
+    asking = _Asking(prompts, completions, scoring.needs_answers)
+    if scoring.needs_candidates:
+        scoring.look_at((row["completion_id"], asking.of(row)) for row in read_rows(completions, COMPLETIONS, NEEDED))
+    total, facet = read_stamp(completions).rows, {"scorer": scoring.name, "unit": settings.unit}
+    source, done, sums = read_rows(completions, COMPLETIONS), 0, [0.0, 0.0]
     with RowWriter(scored, COMPLETIONS, facet) as writer:
-        while rows := list(islice(source, settings.batch_size)):
-            found = _prompts_of(rows, asked, completions)
-            texts = [row["text"] for row in rows]
-            batches = score_batches(function, found, texts, settings.batch_size, f"scorer {settings.function}")
-            scores = [score for batch in batches for score in batch]
-            writer.write_many(_with_scores(rows, scores, facet))
-            done, scores_sum = done + len(rows), scores_sum + sum(scores)
+        while rows := list(islice(source, scoring.at_once)):
+            scores = scoring.scores([asking.of(row) for row in rows])
+            writer.write_many({**row, "score": score, **facet} for row, score in zip(rows, scores, strict=True))
+            done += len(rows)
+            sums = [sums[0] + sum(scores), sums[1] + sum(score * score for score in scores)]
             step.progress(done, total, "completions")
+    mean = sums[0] / max(1, done)
     step.fact("completions", done)
-    step.fact("mean_score", scores_sum / max(1, done))
+    step.fact("mean_score", mean)
+    step.fact("score_deviation", max(0.0, sums[1] / max(1, done) - mean * mean) ** 0.5)
 
 
-def _prompts_of(
-    rows: list[dict[str, Any]], asked: dict[str, list[dict[str, str]]], path: str
-) -> list[list[dict[str, str]]]:
-    missing = [row["prompt_id"] for row in rows if row["prompt_id"] not in asked]
-    if missing:
-        raise ArtifactError(
-            f"{path}: prompt {missing[0]} is not among the prompts. Expected completions of these prompts."
-        )
-    return [asked[row["prompt_id"]] for row in rows]
+class _Asking:
+    """Rows of completions/v1, joined with their prompts by id."""
 
+    def __init__(self, prompts: str, completions: str, with_answers: bool):
+        self.prompts, self.completions = read_prompts(prompts), completions
+        self.answers = read_answers(prompts) if with_answers else {}
 
-def _with_scores(rows: list[dict[str, Any]], scores: list[float], facet: dict[str, str]) -> Iterator[dict[str, Any]]:
-    for row, score in zip(rows, scores, strict=True):
-        yield {**row, "score": score, **facet}
+    def of(self, row: dict[str, Any]) -> Asked:
+        prompt = row["prompt_id"]
+        if prompt not in self.prompts:
+            raise ArtifactError(
+                f"{self.completions}: prompt {prompt} is not among the prompts. Expected completions of these prompts."
+            )
+        finished = row["finish_reason"] != "length"
+        return Asked(prompt, self.prompts[prompt], row["text"], finished, self.answers.get(prompt))
