@@ -48,9 +48,7 @@ class BoundTerm:
     def roles_of(self, source: Source, name: str | None = None) -> set[str]:
         """The stream's roles of which the loss asks for `source`."""
         return {
-            self.term.roles[each.role]
-            for each in self.arguments
-            if each.source == source and name in (None, each.name)
+            self.term.roles[each.role] for each in self.arguments if each.source == source and name in (None, each.name)
         }
 
     @property

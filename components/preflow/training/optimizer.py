@@ -12,7 +12,9 @@ from torch.optim.lr_scheduler import LambdaLR
 from preflow.settings.train import TrainOptions, TrainSettings
 
 
-def make_optimizer(parameters: Iterable[Parameter], settings: TrainSettings, value: Iterable[Parameter] = ()) -> Optimizer:
+def make_optimizer(
+    parameters: Iterable[Parameter], settings: TrainSettings, value: Iterable[Parameter] = ()
+) -> Optimizer:
     """AdamW or RMSprop with torch's own defaults for the rest; a value network is a group with a rate of its own."""
     groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": settings.learning_rate}]
     if trained := list(value):
