@@ -1,5 +1,6 @@
 """sppo: prompts → rounds of (sample → judge → best and worst with win rates → train) → best round → evaluate → report."""
 
+from preflow_pipelines.subgraphs.before_training import trained_reward_model
 from preflow_pipelines.subgraphs.context import Context
 from preflow_pipelines.subgraphs.data import imported
 from preflow_pipelines.subgraphs.rounds import play_rounds, report_on_rounds
@@ -8,5 +9,6 @@ from preflow_pipelines.subgraphs.rounds import play_rounds, report_on_rounds
 def workflow(run: Context) -> None:
     """Every round starts from, and is held against, the policy that it samples."""
     data = imported(run)
-    rounds = play_rounds(run, data.train)
+    reward_model = trained_reward_model(run, data, run.input("model"))
+    rounds = play_rounds(run, data.train, reward_model=reward_model)
     report_on_rounds(run, rounds, data.heldout)

@@ -20,8 +20,9 @@ class Method:
     `sections` are the run-file sections that the workflow always has, in the order of its steps, `optional` those that it
     has when the run file names them, `with_data` those that go with one kind of rows only; any other one is refused. Of
     those in `one_of` it must name exactly one. `data` are the kinds of rows it starts from, its own first (others are
-    converted), `losses` the losses that fit them, the default first. `reference` says in words what the policy is held against, `on_policy` whether the
-    policy's own samples are trained on.
+    converted), `losses` the losses that fit them, the default first. `reference` says in words what the policy is held
+    against, `on_policy` whether the policy's own samples are trained on. `starter` is what `preflow init` writes, `presets`
+    what it writes instead when one is named.
     """
 
     name: str

@@ -39,6 +39,17 @@ def sources_easy_to_hard(gammas: Mapping[str, Sequence[float]]) -> list[str]:
     return sorted(accuracies, key=lambda source: -accuracies[source])
 
 
+def source_stages(num_sources: int, num_stages: int) -> list[int]:
+    """The stage of every source, given from easy to hard: as many sources in each stage, the earlier ones taking more.
+
+    The paper has one source per stage. Raises ValueError where there are fewer sources than stages.
+
+    >>> source_stages(5, 2)
+    [0, 0, 0, 1, 1]
+    """
+    return equal_stages([float(-place) for place in range(num_sources)], num_stages)
+
+
 def equal_stages(easiness: Sequence[float], num_stages: int) -> list[int]:
     """The stage (from 0, the easiest) of every pair: pairs sorted by falling easiness, cut into equal parts.
 

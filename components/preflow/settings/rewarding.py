@@ -1,4 +1,4 @@
-"""Where rewards come from, across the sections of a run file: what is missing, and what changes nothing."""
+"""Rewards and targets across the sections of a run file: what is missing, and what changes nothing."""
 
 from typing import Any
 
@@ -27,14 +27,24 @@ def reward_problem(run: Any) -> str | None:
         own = "" if run.data.kind == "pairs" else "{data: {files: human_pairs.jsonl}}, "
         return f"rewards come from a reward model, but there is no section `reward_model`. Add `reward_model: {own or '{}, '}`or name another scorer."
     if run.reward_model is None:
-        return _rl_problem(run)
+        return _rl_problem(run) or _targets_problem(run)
     if not uses_reward_model(run):
         return "`reward_model` has no effect: neither score.scorer nor judge.judge is reward_model. Remove the section, or name it there."
     if run.reward_model.data is None and run.data.kind != "pairs":
         return "reward_model.data: missing: the data are no pairs that it could be trained on. Expected `data: {files: human_pairs.jsonl}`."
     if run.rl and run.reward_model.head == "pairwise":
         return "reward_model.head is pairwise, which compares two texts; reinforcement learning needs the reward of one. Set head: scalar."
-    return _rl_problem(run)
+    return _rl_problem(run) or _targets_problem(run)
+
+
+def _targets_problem(run: Any) -> str | None:
+    """Whether the texts that the policy keeps likely are there, and of use."""
+    wanted = getattr(run.loss, "target", None) == "targets" and run.loss.needs_companion
+    if wanted and run.targets is None:
+        return "loss.target is targets, but there is no section `targets`. Add `targets: {files: targets.jsonl}`, or set loss.target: chosen."
+    if run.targets is not None and not wanted:
+        return "`targets` has no effect: the loss does not look at it. Set loss.target: targets and loss.regularization above 0, or remove the section."
+    return None
 
 
 def _rl_problem(run: Any) -> str | None:
@@ -55,6 +65,8 @@ def rewards_without_effect(run: Any) -> Found:
         found += [("score", name, f"the scorer is {_called(kind)}") for name in sorted(others)]
     if run.reward_model and run.reward_model.head == "pairwise":
         found.append(("reward_model", "center_coefficient", "a pairwise head has no reward that could drift"))
+    if getattr(run.loss, "regularization", None) == 0:
+        found.append(("loss", "target", "loss.regularization is 0"))
     if run.rl:
         found += _rl_without_effect(run.rl)
     return found

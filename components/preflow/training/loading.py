@@ -15,7 +15,7 @@ from preflow.training.objectives import BoundTerm
 from preflow.training.reference import stored_logps
 from preflow.training.streams import Progress, Stream, stream_of
 
-SELF_SAMPLE = "self_sample"
+SELF_SAMPLE, BEST = "self_sample", "best"
 
 
 @dataclass(frozen=True)
@@ -53,6 +53,8 @@ def load_streams(
             raise SettingsError(f"{path}: no training rows. Lower data.heldout_fraction, or look at the data report.")
     if inputs.samples:
         add_samples(streams["data"], inputs.samples, tokenizer)
+    if any(BEST in bound.term.roles.values() for bound in terms):
+        add_best(streams["data"])
     for bound in terms:
         _check_term(bound, streams[bound.term.stream])
         _read_references(bound, streams[bound.term.stream], inputs)
@@ -73,6 +75,26 @@ def add_samples(stream: Stream, path: str, tokenizer: Tokenizer) -> None:
         found = [tokenizer.truncated(ids, row["token_ids"]) for row in rows]
         numbers[prompt] = [stream.store.add(each.prompt_ids, each.completion_ids) for each in found]
     stream.roles[SELF_SAMPLE] = np.array([numbers[prompt] for prompt in stream.prompt_ids], dtype=np.int64)
+
+
+def add_best(stream: Stream) -> None:
+    """Give every pair the role `best`: the best candidate of its prompt, among those that the prompt's pairs show.
+
+    By score where pairs have scores; else the chosen text that no pair rejects, as the winner of a tournament is none; where
+    several are like that, the pair's own chosen one.
+    """
+    chosen, rejected, scores = stream.roles["chosen"], stream.roles["rejected"], stream.columns.get("chosen_scores")
+    rows_of: dict[str, list[int]] = {}
+    for row, prompt in enumerate(stream.prompt_ids):
+        rows_of.setdefault(prompt, []).append(row)
+    best = chosen.copy()
+    for rows in rows_of.values():
+        unbeaten = set(chosen[rows].tolist()) - set(rejected[rows].tolist())
+        if scores is not None:
+            best[rows] = chosen[max(rows, key=lambda row: scores[row])]
+        elif len(unbeaten) == 1:
+            best[rows] = unbeaten.pop()
+    stream.roles[BEST] = best
 
 
 def _check_term(bound: BoundTerm, stream: Stream) -> None:

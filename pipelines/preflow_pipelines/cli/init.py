@@ -1,5 +1,6 @@
 """`preflow init`: a run file to start from."""
 
+from dataclasses import replace
 from typing import Any, get_args
 
 import click
@@ -7,6 +8,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from preflow.errors import SettingsError
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
 from preflow.settings.loss import LOSSES
@@ -16,16 +18,29 @@ from preflow.settings.runfile import KINDS, RunFile
 @click.command()
 @click.argument("method")
 @click.option("--full", is_flag=True, help="Every setting, with its default, meaning and source.")
-def command(method: str, full: bool) -> None:
+@click.option("--preset", metavar="NAME", help="One of the method's presets; `preflow methods METHOD` names them.")
+def command(method: str, full: bool, preset: str | None) -> None:
     """Write a run file for METHOD to standard output.
 
     \b
     Examples:
       preflow init dpo > dpo.yaml
       preflow init rso --full
+      preflow init rso --preset paper
     """
-    page = find_method(method)
+    page = with_preset(find_method(method), preset)
     click.echo(full_run_file(page) if full else starter_run_file(page), nl=False)
+
+
+def with_preset(page: Method, name: str | None) -> Method:
+    """The page with a preset as its starter. Raises SettingsError for a name that is none."""
+    if name is None:
+        return page
+    if name not in page.presets:
+        raise SettingsError(
+            f"method {page.name} has no preset {name!r}. Its presets: {', '.join(page.presets) or 'none'}."
+        )
+    return replace(page, starter=page.presets[name])
 
 
 def starter_run_file(method: Method) -> str:

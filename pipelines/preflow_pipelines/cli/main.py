@@ -17,6 +17,7 @@ COMMANDS = {
     "rerun": "Run one step of a run again, and what depends on it.",
     "explain": "Say for each step of a run why it was executed or reused.",
     "compare": "Compare runs: settings that differ, and metrics.",
+    "export": "Write a run's model to a folder for others, with a model card.",
     "ui": "Open the MLflow pages of the runs.",
     "doctor": "Check this installation.",
     "demo": "A whole rso workflow on a small real model, on the CPU.",

@@ -27,9 +27,16 @@ def imported(run: Context) -> Imported:
 
 def more_data(run: Context, name: str) -> Any:
     """The rows that the section `name` brings, or None where the run file has no such section."""
+    rows = more_rows(run, name)
+    return rows.train if rows else None
+
+
+def more_rows(run: Context, name: str) -> Imported | None:
+    """As `more_data`, with those of the section's rows that are held out."""
     if not run.has(f"{name}_files"):
         return None
-    return _import(run, f"{name}_files", f"{name}_data").outputs["data"]
+    task = _import(run, f"{name}_files", f"{name}_data")
+    return Imported(task.outputs["data"], task.outputs["heldout"])
 
 
 def _import(run: Context, files: str, section: str) -> Any:

@@ -5,18 +5,17 @@ They are unrolled when the pipeline is compiled: each round has its own share of
 
 from typing import Any
 
-from preflow.steps.build_pairs.component import build_pairs
 from preflow.steps.generate_candidates.component import generate_candidates
-from preflow.steps.judge_candidates.component import judge_candidates
 from preflow.steps.merge_history.component import merge_history
-from preflow.steps.score_candidates.component import score_candidates
 from preflow.steps.select_model.component import select_model
 from preflow_pipelines.subgraphs.context import Context
+from preflow_pipelines.subgraphs.on_policy_pairs import compared
 from preflow_pipelines.subgraphs.train_and_evaluate import measure, report_on, stored, train
 
 
-def play_rounds(run: Context, prompts: Any, teacher: Any = None) -> list[Any]:
-    """The training task of every round. `teacher` answers the same prompts, and is compared with the policy's samples."""
+def play_rounds(run: Context, prompts: Any, teacher: Any = None, reward_model: Any = None) -> list[Any]:
+    """The training task of every round. `teacher` answers the same prompts, and is compared with the policy's samples;
+    `reward_model` is who scores or judges, where the run file says so."""
     model, tasks, history = run.input("model"), [], None
     for turn in run.rounds:
         sampled = generate_candidates(
@@ -26,30 +25,11 @@ def play_rounds(run: Context, prompts: Any, teacher: Any = None) -> list[Any]:
             settings=run.section(f"generate_{turn}"),
             key="",
         )
-        new = compared(run, prompts, sampled.outputs["completions"], teacher)
+        new = compared(run, prompts, sampled.outputs["completions"], teacher, reward_model)
         data, history = with_history(run, turn, new, history)
         tasks.append(train(run, data, model, logps=_start_logps(run, data)))
         model = tasks[-1].outputs["trained"]
     return tasks
-
-
-def compared(run: Context, prompts: Any, completions: Any, teacher: Any = None) -> Any:
-    """Training rows from candidates, which a judge compares with each other or a scorer scores one by one."""
-    more = {"teacher": teacher} if teacher is not None else {}
-    if run.has("score"):
-        given = {"scorer": run.input("scorer")} if run.has("scorer") else {}
-        scored = score_candidates(
-            prompts=prompts, completions=completions, settings=run.section("score"), key="", **given, **more
-        )
-        candidates = {"completions": scored.outputs["scored"]}
-    else:
-        given = {"judge": run.input("pair_judge")} if run.has("pair_judge") else {}
-        judged = judge_candidates(
-            prompts=prompts, completions=completions, settings=run.section("judge"), key="", **given, **more
-        )
-        candidates = {"completions": completions, "judgments": judged.outputs["judgments"], **more}
-    built = build_pairs(prompts=prompts, settings=run.section("pairs"), key="", **candidates)
-    return built.outputs["pairs"]
 
 
 def with_history(run: Context, turn: int, new: Any, earlier: Any) -> tuple[Any, Any]:

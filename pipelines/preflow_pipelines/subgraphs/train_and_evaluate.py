@@ -9,10 +9,10 @@ from preflow.steps.train_preference.component import train_preference
 from preflow_pipelines.subgraphs.context import Context
 
 
-def train_and_evaluate(run: Context, data: Any, heldout: Any, **more: Any) -> None:
-    """Train from the run's model, which is the reference too, and measure against it. `more` as in `train`."""
-    trained = train(run, data, run.input("model"), **more)
-    evaluate_and_report(run, trained, heldout)
+def train_and_evaluate(run: Context, data: Any, heldout: Any, start: Any = None, **more: Any) -> None:
+    """Train from `start` (the run's model), which is the reference too, and measure against it. `more` as in `train`."""
+    trained = train(run, data, start or run.input("model"), **more)
+    evaluate_and_report(run, trained, heldout, reference=start)
 
 
 def train(
@@ -57,11 +57,11 @@ def stored(run: Context, data: Any, model: Any, samples: Any = None) -> Any:
     return task.outputs["logps"]
 
 
-def measure(run: Context, policy: Any, heldout: Any, section: str = "evaluate") -> Any:
-    """The evaluation task of a policy against the start model."""
+def measure(run: Context, policy: Any, heldout: Any, section: str = "evaluate", reference: Any = None) -> Any:
+    """The evaluation task of a policy against `reference` (the run's model)."""
     return evaluate(
         policy=policy,
-        reference=run.input("model"),
+        reference=reference or run.input("model"),
         tokenizer=run.input("tokenizer"),
         heldout=heldout,
         judge=run.input("judge"),
@@ -75,9 +75,9 @@ def evaluate_and_report(run: Context, trained: Any, heldout: Any, **more: Any) -
     report_on(run, trained.outputs["trained"], trained.outputs["journal"], heldout, **more)
 
 
-def report_on(run: Context, model: Any, train_journal: Any, heldout: Any, **more: Any) -> None:
-    """Measure `model`, which the training with this journal made, and put it on the run's page."""
-    measured = measure(run, model, heldout)
+def report_on(run: Context, model: Any, train_journal: Any, heldout: Any, reference: Any = None, **more: Any) -> None:
+    """Measure `model`, which the training with this journal made, against `reference`, and put it on the run's page."""
+    measured = measure(run, model, heldout, reference=reference)
     report(
         train_journal=train_journal,
         evaluate_journal=measured.outputs["journal"],

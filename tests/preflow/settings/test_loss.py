@@ -65,7 +65,7 @@ def test_terms_beside_the_loss() -> None:
     assert means["nll_per_token"] == (0.05, "example_mean", "data")
     assert coefficients(section("orpo"))["nll"] == (1.0, "token_mean", "data")
     assert coefficients(section("slic")) == {"slic": (1.0, "example_mean", "data")}
-    targets = section("slic", regularization=0.1, target="companion")
+    targets = section("slic", regularization=0.1, target="targets")
     assert coefficients(targets)["nll"] == (0.1, "example_mean", "companion")
     assert targets.terms()[1].roles == {"target": "completion"}
     assert coefficients(section("npo", forget_weight=3.0, retain_weight=2.0)) == {

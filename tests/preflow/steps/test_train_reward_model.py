@@ -141,7 +141,7 @@ def test_all_pairs_of_a_prompt_are_one_example(inputs: dict[str, str], tmp_path:
     expected_loss.backward()
     expected = torch.cat([p.grad.flatten() for p in training.trained.values() if p.grad is not None])
     assert result.loss == pytest.approx(expected_loss.item(), rel=1e-10)
-    assert (found - expected).norm() / expected.norm() < 1e-10
+    assert (found - expected).norm() / expected.norm() < 1e-6, "llama norms in float32"
 
 
 def test_batches_count_prompts(inputs: dict[str, str], tmp_path: Path) -> None:

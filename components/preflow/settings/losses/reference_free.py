@@ -41,17 +41,17 @@ class SLiCLoss(LossSection):
     regularization: float = setting(
         0.0, "the paper's lambda: weight of the target's NLL (sum)", source="RSO table 5: 0 to 500 are alike", ge=0.0
     )
-    target: Literal["chosen", "companion"] = setting(
+    target: Literal["chosen", "best", "targets"] = setting(
         "chosen",
-        "whose NLL: the chosen one's, or the SFT targets'",
-        source="SLiC-HF section 3: both, within 1.2 points",
+        "whose NLL: the pair's chosen text, the best candidate of the pair's prompt, or rows of the section `targets`",
+        source="SLiC-HF section 3: the best candidate or the SFT target, within 1.2 points",
     )
 
     def terms(self) -> tuple[Term, ...]:
         if self.regularization == 0:
             return (self.main_term(),)
-        role = "chosen" if self.target == "chosen" else "completion"
-        stream: Literal["data", "companion"] = "data" if self.target == "chosen" else "companion"
+        role = "completion" if self.target == "targets" else self.target
+        stream: Literal["data", "companion"] = "companion" if self.target == "targets" else "data"
         return self.main_term(), nll_term(self.regularization, role=role, stream=stream, mean="example_mean")
 
     @property

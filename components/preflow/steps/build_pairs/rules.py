@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from preflow.artifacts.candidates import TEACHER
 from preflow.artifacts.draws import generator
-from preflow.selection.pairing import all_pairs, dno_pairs, first_round, random_pairs
+from preflow.selection.pairing import all_pairs, dno_pairs, random_pairs
 from preflow.selection.repetition import REPETITIVE, defects
 from preflow.selection.tournament import play_tournament
 from preflow.selection.win_rates import ROUNDING, winner_loser
@@ -62,8 +62,15 @@ def preference(standing: Standing, pair: Place) -> float:
 
 
 def _first_round(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
+    """Neighbours of a shuffle, each pair by what is known about these two: where a ranker judged them, by its word
+    (RSO, section 3.3)."""
     tally["candidates_left_over"] += len(group) % 2
-    return _choices(group, standing, first_round(standing.values, _shuffled(group, settings)))
+    order = _shuffled(group, settings)
+    met = zip(order[::2], order[1::2], strict=False)
+    pairs = [each if preference(standing, each) >= 0.5 else each[::-1] for each in met]
+    if not standing.judged:
+        return _choices(group, standing, pairs)
+    return [Choice(*pair, 2 * preference(standing, pair) - 1, group[pair[0]]["source"]) for pair in pairs]
 
 
 def _best_worst(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:

@@ -14,12 +14,14 @@ def score_candidates(
     journal: dsl.Output[dsl.Metrics],
     settings: str,
     key: str,
+    teacher: dsl.Input[dsl.Dataset] = None,
 ):
-    """Score every completion with a function of the file `scorer`: completions/v1 with scores."""
+    """Score every completion (a teacher's among them) by `scorer`, a function's file or a reward model: completions/v1."""
     from preflow.steps.kit import running
 
-    inputs, outputs = {"prompts": prompts, "completions": completions, "scorer": scorer}, {"scored": scored}
-    with running("score_candidates", settings, key, journal, inputs, outputs) as step:
+    given = {"prompts": prompts, "completions": completions, "scorer": scorer, "teacher": teacher}
+    inputs = {name: artifact for name, artifact in given.items() if artifact is not None}
+    with running("score_candidates", settings, key, journal, inputs, {"scored": scored}) as step:
         from preflow.steps.score_candidates.step import run
 
-        run(step, prompts=prompts.path, completions=completions.path, scorer=scorer.path, scored=scored.path)
+        run(step, scored=scored.path, **{name: artifact.path for name, artifact in inputs.items()})

@@ -3,7 +3,8 @@
 from itertools import islice
 from typing import Any
 
-from preflow.artifacts.io import RowWriter, read_rows, read_stamp
+from preflow.artifacts.candidates import read_candidates
+from preflow.artifacts.io import RowWriter, read_stamp
 from preflow.artifacts.kinds import COMPLETIONS
 from preflow.artifacts.prompts import read_answers, read_prompts
 from preflow.errors import ArtifactError
@@ -11,18 +12,18 @@ from preflow.models.scoring.interface import Asked, open_scoring
 from preflow.settings.score import ScoreSettings
 from preflow.steps.kit import Step
 
-NEEDED = ("completion_id", "prompt_id", "text", "finish_reason")
 
-
-def run(step: Step, *, prompts: str, completions: str, scorer: str, scored: str) -> None:
-    """Write `completions` again, with score, scorer and unit. `scorer` is a file, or the folder of a reward model."""
+def run(
+    step: Step, *, prompts: str, completions: str, scorer: str, scored: str, teacher: str | None = None
+) -> None:
+    """Write the candidates again, with score, scorer and unit. `scorer` is a file, or the folder of a reward model."""
     settings = step.settings(ScoreSettings)
     scoring = open_scoring(scorer, settings)
     asking = _Asking(prompts, completions, scoring.needs_answers)
     if scoring.needs_candidates:
-        scoring.look_at((row["completion_id"], asking.of(row)) for row in read_rows(completions, COMPLETIONS, NEEDED))
+        scoring.look_at((row["completion_id"], asking.of(row)) for row in read_candidates(completions, teacher))
     total, facet = read_stamp(completions).rows, {"scorer": scoring.name, "unit": settings.unit}
-    source, done, sums = read_rows(completions, COMPLETIONS), 0, [0.0, 0.0]
+    source, done, sums = read_candidates(completions, teacher), 0, [0.0, 0.0]
     with RowWriter(scored, COMPLETIONS, facet) as writer:
         while rows := list(islice(source, scoring.at_once)):
             scores = scoring.scores([asking.of(row) for row in rows])

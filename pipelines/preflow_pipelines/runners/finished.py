@@ -1,0 +1,79 @@
+"""Which model a finished run is about: the one that the evaluation on its page measured, and the training that made it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from preflow.artifacts.manifest import Manifest, verify_manifest
+from preflow.errors import ArtifactError, SettingsError
+from preflow.tracking.runs import POLICY_STEPS, REPORT_STEP, RunView, TaskView, read_run
+from preflow_pipelines.runners.folder import RunFolder
+from preflow_pipelines.runners.tasks import Task, tasks_of
+
+MEASURED, POLICY, KEPT = "evaluate_journal", "policy", "kept"
+
+
+@dataclass(frozen=True)
+class FinishedModel:
+    """`model` is the folder of the trained model, verified; `training` made it, `evaluation` measured it."""
+
+    view: RunView
+    training: TaskView
+    evaluation: TaskView | None
+    model: Path
+    manifest: Manifest
+
+    @property
+    def start(self) -> Path | None:
+        """The folder that the training started from, if it is still there."""
+        found = (self.training.journal or {}).get("inputs", {}).get("model", {}).get("path")
+        return Path(found) if found and Path(found, "config.json").is_file() else None
+
+    @property
+    def starts_at_the_run(self) -> bool:
+        """Whether the training started from the run's own model, rather than from what an earlier training made."""
+        return bool(self.manifest.facts.get("trained_from") == self.view.about["inputs"]["model"]["digest"])
+
+
+def finished_model(run: RunFolder) -> FinishedModel:
+    """Raises SettingsError for a run that is not finished or trains no policy, ArtifactError for a model that is gone or damaged."""
+    view, spec = read_run(run.path), run.read("pipeline.json")
+    if run.state != "SUCCEEDED" or view is None or spec is None:
+        raise SettingsError(
+            f"run {run.id}: {run.state.lower()}, expected a run that has succeeded. Wait for it, or run its file again: "
+            "what is done already is reused."
+        )
+    graph, tasks = {task.name: task for task in tasks_of(spec)}, {task.task: task for task in view.tasks}
+    evaluation, policy = _measured(graph)
+    training = _made_by(policy, graph, tasks) if policy else view.policy_task
+    if training is None or "trained" not in training.outputs:
+        raise SettingsError(
+            f"run {run.id}: trains no policy (its steps: {', '.join(graph)}). Name a run that does; see preflow runs."
+        )
+    folder = Path(training.outputs["trained"])
+    try:
+        manifest = verify_manifest(folder)
+    except ArtifactError as error:
+        raise ArtifactError(
+            f"run {run.id}: the model of {training.task} is not whole ({error}) Run its file again; it is then made again."
+        ) from None
+    return FinishedModel(view, training, tasks.get(evaluation or ""), folder, manifest)
+
+
+def _measured(graph: Mapping[str, Task]) -> tuple[str | None, str | None]:
+    """(the evaluation that is reported, the task whose model it measures), as the compiled workflow says."""
+    report = next((task for task in graph.values() if task.step == REPORT_STEP and MEASURED in task.inputs), None)
+    if report is None:
+        return None, None
+    evaluation = report.inputs[MEASURED][0]
+    return evaluation, graph[evaluation].inputs.get(POLICY, (None,))[0]
+
+
+def _made_by(name: str, graph: Mapping[str, Task], tasks: Mapping[str, TaskView]) -> TaskView | None:
+    """The training task behind a model: a selection's journal says which of its two it kept."""
+    while name in tasks and tasks[name].step not in POLICY_STEPS:
+        kept = ((tasks[name].journal or {}).get("facts") or {}).get(KEPT)
+        if kept not in graph[name].inputs:
+            return None
+        name = graph[name].inputs[kept][0]
+    return tasks.get(name)
