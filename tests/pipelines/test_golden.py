@@ -20,7 +20,18 @@ from preflow_pipelines.runners.tasks import tasks_of
 
 GOLDEN = Path(__file__).parent / "golden"
 REGENERATE = os.environ.get("PREFLOW_REGENERATE") == "1" and not os.environ.get("CI")
-FILES = ("pairs.jsonl", "prompts.jsonl", "teacher.jsonl", "my_scorers.py")
+FILES = (
+    "pairs.jsonl",
+    "prompts.jsonl",
+    "teacher.jsonl",
+    "labelled.jsonl",
+    "scored.jsonl",
+    "negatives.jsonl",
+    "forget.jsonl",
+    "retain.jsonl",
+    "forget_questions.jsonl",
+    "my_scorers.py",
+)
 
 
 def starter_plan(method: str, folder: Path, **changes: Any) -> Plan:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from preflow.steps.convert.component import convert
 from preflow.steps.import_data.component import import_data
 from preflow_pipelines.subgraphs.context import Context
 
@@ -16,13 +17,20 @@ class Imported:
 
 
 def imported(run: Context) -> Imported:
-    """The run file's data; held-out rows come from the evaluation's own files where it names some."""
+    """The run file's data; held-out rows come from the evaluation's own files where it names some.
+
+    Rows of another kind than the method's own are converted; those that are held out stay what they are, so that the same
+    numbers are measured on them for every method.
+    """
     task = _import(run, "data_files", "data")
+    train = task.outputs["data"]
+    if run.has("convert"):
+        train = convert(data=train, settings=run.section("convert"), key="").outputs["converted"]
     if not run.has("evaluation_files"):
-        return Imported(task.outputs["data"], task.outputs["heldout"])
+        return Imported(train, task.outputs["heldout"])
     own = _import(run, "evaluation_files", "evaluation_data")
     task.after(own)  # what is wrong with the evaluation's files is found before anything is trained
-    return Imported(task.outputs["data"], own.outputs["heldout"])
+    return Imported(train, own.outputs["heldout"])
 
 
 def more_data(run: Context, name: str) -> Any:

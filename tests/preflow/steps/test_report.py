@@ -83,7 +83,7 @@ def samples(count: int, text: str = "fine", scored: bool = True) -> list[dict[st
 def page(train: Any = None, evaluate: Any = None, numbers: Any = None, rows: Any = None) -> str:
     return render_page(
         train
-        or journal("train_preference", metrics=points("train/loss", 0.69, 0.6, 0.5), facts={"pairs": 1234, "steps": 3}),
+        or journal("train_preference", metrics=points("train/loss", 0.69, 0.6, 0.5), facts={"examples": 1234, "steps": 3}),
         evaluate or journal("evaluate", settings={"confidence": 0.95}),
         NUMBERS if numbers is None else numbers,
         samples(40) if rows is None else rows,
@@ -94,7 +94,7 @@ def test_it_says_what_was_run_and_found() -> None:
     found = Tags(page())
     for text in (
         "dpo(beta=0.1)",
-        "1,234 pairs in 3 steps",
+        "1,234 examples in 3 steps",
         "20 held-out prompts",
         "0.625",
         "0.550 to 0.675 (95%)",

@@ -15,6 +15,8 @@ def report(
     journal: dsl.Output[dsl.Metrics],
     settings: str,
     key: str,
+    control: dsl.Input[dsl.Metrics] = None,
+    unlearning: dsl.Input[dsl.Metrics] = None,
 ):
     """The run's page: what was run, the headline numbers, the training curves, samples side by side."""
     from preflow.steps.kit import running
@@ -25,6 +27,8 @@ def report(
         "samples": samples,
         "numbers": numbers,
     }
+    more = {"control": control, "unlearning": unlearning}
+    inputs |= {name: artifact for name, artifact in more.items() if artifact is not None}
     outputs = {"page": page}
     with running("report", settings, key, journal, inputs, outputs) as step:
         from preflow.steps.report.step import run

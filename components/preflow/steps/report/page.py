@@ -6,8 +6,9 @@ from typing import Any
 
 import jinja2
 
+from preflow.steps.report.control import table, verdict
 from preflow.steps.report.template import PAGE
-from preflow.tracking.journal import Journal, metric_names, series
+from preflow.tracking.journal import Journal, latest, metric_names, series
 
 WIDTH, HEIGHT, MARGIN, SAMPLES = 300, 120, 8, 12
 CURVES = {
@@ -16,12 +17,25 @@ CURVES = {
     "train/reward_margin": "reward margin of the batch",
     "train/chosen_logps": "log-prob of chosen texts (nats)",
     "train/rejected_logps": "log-prob of rejected texts (nats)",
+    "train/completion_log_ratio": "log-ratio of completions to the reference (nats)",
+    "train/self_sample_log_ratio": "log-ratio of the policy's samples to the reference (nats)",
+    "train/reference_point": "reference point (nats)",
     "train/grad_norm": "gradient norm",
 }
 TILES = {
     "eval/win_rate": ("win rate", "against the baseline, by the judge; a tie is half a win"),
     "eval/reward_accuracy": ("reward accuracy", "of held-out pairs, by the policy's log-prob ratio to the reference"),
     "eval/reward_margin": ("reward margin", "of held-out pairs, beta times nats"),
+    "eval/reward_concordance": (
+        "reward concordance",
+        "of held-out completions: how often the log-ratio ranks two of them as labels or scores do; a tie is half",
+    ),
+    "eval/explained_variance": ("explained variance", "of held-out scores, by value network and log-ratio together"),
+    "eval/forget_quality": ("forget quality", "p-value that the model never saw the forget rows; above 0.05 is good"),
+    "eval/model_utility": ("model utility", "what it still knows of everything else"),
+    "eval/forget_probability": ("forget probability", "per token, of the answers that were to be forgotten"),
+    "eval/forget_rouge": ("forget ROUGE-L", "share of those answers that it still writes"),
+    "eval/forget_truth_ratio": ("forget truth ratio", "1: right and wrong answers are equally likely"),
     "eval/kl_to_reference": ("KL to the reference", "nats per completion, at temperature 1"),
     "eval/length_ratio": ("length ratio", "tokens, policy over baseline"),
     "eval/distinct_2": ("distinct bigrams", "of the policy's samples; a fall means repetition"),
@@ -31,9 +45,17 @@ NO_WIN_RATE = "No judge was named (evaluate.judge), so there is no win rate."
 
 
 def render_page(
-    train: Journal, evaluate: Journal, numbers: Mapping[str, float], samples: Sequence[dict[str, Any]]
+    train: Journal,
+    evaluate: Journal,
+    numbers: Mapping[str, float],
+    samples: Sequence[dict[str, Any]],
+    control: Journal | None = None,
+    unlearning: Journal | None = None,
 ) -> str:
-    """HTML; every text from data or models is escaped."""
+    """HTML; every text from data or models is escaped. The further journals are those of `report`'s optional inputs."""
+    numbers = {**numbers, **(latest(unlearning) if unlearning else {})}
+    journals = [train, evaluate, *([unlearning] if unlearning else [])]
+    against = latest(control) if control else None
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
     duels = _duels(samples)
     return template.render(
@@ -44,10 +66,11 @@ def render_page(
         curves=[_curve(CURVES[name], series(train, name)) for name in CURVES if name in metric_names(train)],
         duels=duels[:SAMPLES],
         num_duels=len(duels),
-        settings=[(_name(each), _flat(each["settings"])) for each in (train, evaluate)],
+        control=None if against is None else {"verdict": verdict(numbers, against), "table": table(numbers, against)},
+        settings=[(_name(each), _flat(each["settings"])) for each in journals],
         numbers=[(name, _short(value)) for name, value in sorted(numbers.items())],
-        lineage=[(_name(each), each["key"], list(_inputs(each["inputs"]))) for each in (train, evaluate)],
-        warnings=[*train["warnings"], *evaluate["warnings"]],
+        lineage=[(_name(each), each["key"], list(_inputs(each["inputs"]))) for each in journals],
+        warnings=[text for each in journals for text in each["warnings"]],
         width=WIDTH,
         height=HEIGHT,
     )
@@ -68,7 +91,7 @@ def _title(train: Journal) -> str:
 
 def _subtitle(train: Journal, numbers: Mapping[str, float]) -> str:
     facts = train["facts"]
-    trained = [f"{facts[name]:,} {label}" for name, label in (("pairs", "pairs"), ("steps", "steps")) if name in facts]
+    trained = [f"{facts[name]:,} {name}" for name in ("examples", "steps") if name in facts]
     measured = f"measured on {int(numbers.get('heldout_prompts', 0)):,} held-out prompts"
     return "; ".join([f"trained on {' in '.join(trained)}", measured] if trained else [measured])
 

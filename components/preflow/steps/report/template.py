@@ -40,6 +40,15 @@ details { margin-top: 1rem } summary { cursor: pointer } @media (max-width: 640p
 {% for text in notes %}
 <p class="dim">{{ text }}</p>
 {% endfor %}
+{% if control %}
+<h2>Against the control</h2>
+<p>{{ control.verdict }}</p>
+<table><tr><td></td><td>in stages</td><td>control: all data at once, beta / T</td></tr>
+{% for name, staged, other in control.table %}
+<tr><td>{{ name }}</td><td>{{ staged }}</td><td>{{ other }}</td></tr>
+{% endfor %}
+</table>
+{% endif %}
 {% if curves %}
 <h2>Training</h2>
 <div class="curves">
