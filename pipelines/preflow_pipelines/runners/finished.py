@@ -6,11 +6,11 @@ from pathlib import Path
 
 from preflow.artifacts.manifest import Manifest, verify_manifest
 from preflow.errors import ArtifactError, SettingsError
-from preflow.tracking.runs import POLICY_STEPS, REPORT_STEP, RunView, TaskView, read_run
+from preflow.tracking.runs import POLICY_STEPS, RunView, TaskView, read_run
 from preflow_pipelines.runners.folder import RunFolder
 from preflow_pipelines.runners.tasks import Task, tasks_of
 
-MEASURED, POLICY, KEPT = "evaluate_journal", "policy", "kept"
+MEASURED, KEPT = "evaluate_journal", "kept"
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ def finished_model(run: RunFolder) -> FinishedModel:
             "what is done already is reused."
         )
     graph, tasks = {task.name: task for task in tasks_of(spec)}, {task.task: task for task in view.tasks}
-    evaluation, policy = _measured(graph)
-    training = _made_by(policy, graph, tasks) if policy else view.policy_task
+    evaluation = _reported(graph)
+    training = _made_by(view.final, graph, tasks) if view.final else view.policy_task
     if training is None or "trained" not in training.outputs:
         raise SettingsError(
             f"run {run.id}: trains no policy (its steps: {', '.join(graph)}). Name a run that does; see preflow runs."
@@ -57,23 +57,20 @@ def finished_model(run: RunFolder) -> FinishedModel:
         raise ArtifactError(
             f"run {run.id}: the model of {training.task} is not whole ({error}) Run its file again; it is then made again."
         ) from None
-    return FinishedModel(view, training, tasks.get(evaluation or ""), folder, manifest)
+    return FinishedModel(view, training, tasks.get(evaluation) if evaluation else None, folder, manifest)
 
 
-def _measured(graph: Mapping[str, Task]) -> tuple[str | None, str | None]:
-    """(the evaluation that is reported, the task whose model it measures), as the compiled workflow says."""
-    report = next((task for task in graph.values() if task.step == REPORT_STEP and MEASURED in task.inputs), None)
-    if report is None:
-        return None, None
-    evaluation = report.inputs[MEASURED][0]
-    return evaluation, graph[evaluation].inputs.get(POLICY, (None,))[0]
+def _reported(graph: Mapping[str, Task]) -> str | None:
+    """The evaluation that the run's page is about, as the compiled workflow says."""
+    pages = [task for task in graph.values() if MEASURED in task.inputs]
+    return pages[0].inputs[MEASURED][0] if pages else None
 
 
 def _made_by(name: str, graph: Mapping[str, Task], tasks: Mapping[str, TaskView]) -> TaskView | None:
     """The training task behind a model: a selection's journal says which of its two it kept."""
     while name in tasks and tasks[name].step not in POLICY_STEPS:
         kept = ((tasks[name].journal or {}).get("facts") or {}).get(KEPT)
-        if kept not in graph[name].inputs:
+        if not isinstance(kept, str) or kept not in graph[name].inputs:
             return None
         name = graph[name].inputs[kept][0]
     return tasks.get(name)

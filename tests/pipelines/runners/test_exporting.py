@@ -76,7 +76,9 @@ def test_the_card_says_all_and_names_no_place(finished: RunFolder, tmp_path: Pat
 
 def test_what_exists_is_left_alone(finished: RunFolder, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    with pytest.raises(SettingsError, match=r"out: exists already\. Expected a new folder\. Remove it, or name another"):
+    with pytest.raises(
+        SettingsError, match=r"out: exists already\. Expected a new folder\. Remove it, or name another"
+    ):
         export_run(finished, tmp_path / "out")
     assert not list((tmp_path / "out").iterdir())
 
@@ -96,7 +98,7 @@ def test_unfinished_runs_are_refused(tmp_path: Path, state: str | None) -> None:
 def test_damaged_and_missing_models_are_refused(tmp_path: Path) -> None:
     run = write_run(tmp_path, DPO)
     weights = run.path / "outputs" / "train-preference" / "trained" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"?")
+    weights.write_bytes(weights.read_bytes()[:-1] + b"\0")
     with pytest.raises(ArtifactError, match="model of train-preference is not whole .* Run its file again"):
         export_run(run, tmp_path / "out")
     weights.unlink()
@@ -141,4 +143,6 @@ def test_of_several_rounds_the_measured_one(tmp_path: Path) -> None:
     assert model.manifest.digest == digest_of(run, "train-preference-2")
     assert not model.starts_at_the_run
     assert "train-preference-2" in export_run(run, tmp_path / "out").as_dict()["task"]
-    assert "trained from | digest `" + digest_of(run, "train-preference") in (tmp_path / "out" / "README.md").read_text()
+    assert (
+        "trained from | digest `" + digest_of(run, "train-preference") in (tmp_path / "out" / "README.md").read_text()
+    )
