@@ -10,7 +10,7 @@ from preflow.losses.likelihood import nll
 from preflow.losses.slic import slic
 from preflow.selection.tournament import tournament
 
-SEEDS, SAMPLES, DELTA, STEPS = 5, 8, 1.0, 600
+SEEDS, SAMPLES, DELTA, STEPS = 5, 8, 1.0, 2000
 SATISFIED, GAIN = 0.95, 1.05
 
 

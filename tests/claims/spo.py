@@ -13,7 +13,7 @@ from preflow.selection.queue import WinRateQueue
 from preflow.selection.win_rates import bradley_terry_rewards
 
 CIRCLE = [[0.5, 0.75, 0.125], [0.25, 0.5, 0.625], [0.875, 0.375, 0.5]]
-SEEDS, STEPS, SAMPLES, QUEUE, LEARNING_RATE = 5, 8000, 4, 64, 0.1
+SEEDS, STEPS, SAMPLES, QUEUE, LEARNING_RATE = 5, 6000, 4, 64, 0.03
 NEAR, CORNER = 0.05, 0.25
 
 
