@@ -101,7 +101,7 @@ def _train(run: RunFile) -> Iterator[Named]:
     if run.reference is not None:
         yield "reference", ReferenceSettings(**only(run.reference, ReferenceSettings))
     if run.stages and run.stages.control:
-        weaker = run.loss.model_copy(update={"beta": run.loss.beta / run.stages.count})
+        weaker = run.loss.model_copy(update={"beta": run.loss.beta_equivalent / run.stages.count})
         facts["beta_equivalent"] = weaker.beta_equivalent
         yield "train_control", TrainSettings(**options, **facts, objective=weaker.terms())
 

@@ -28,8 +28,9 @@ class Comparisons:
     @classmethod
     def of(cls, tokenizer: Tokenizer, template: Mapping[str, str] = TEMPLATE) -> "Comparisons":
         """`template` is the one that a reward model was trained with."""
-        parts = tokenizer.encode_completions([template[name] for name in TEMPLATE], [False] * len(TEMPLATE))
-        return cls(*parts, tokenizer.max_completion_tokens, tokenizer.max_positions)
+        texts = [template[name] for name in TEMPLATE]
+        opening, middle, closing = tokenizer.encode_completions(texts, [False] * len(texts))
+        return cls(opening, middle, closing, tokenizer.max_completion_tokens, tokenizer.max_positions)
 
     def sequence(self, prompt: Sequence[int], first: Sequence[int], second: Sequence[int]) -> TokenizedSequence:
         """A comparison as a sequence: `prompt` as it is, all else is its completion. Raises ModelError without room."""

@@ -185,7 +185,8 @@ class GradientEngine:
         self, batch: OptimizerBatch, found: Mapping[str, Values], leaves: Mapping[str, Tensor], step: int
     ) -> tuple[list[Tensor], dict[str, float]]:
         """Every term's share of the batch's objective, as functions of the leaves; the coupled losses' state moves on."""
-        shares, metrics = [], {}
+        shares: list[Tensor] = []
+        metrics: dict[str, float] = {}
         for bound in self.terms:
             name, numbers = bound.term.stream, batch.examples[bound.term.stream]
             local = {sequence: place for place, sequence in enumerate(found[name])}

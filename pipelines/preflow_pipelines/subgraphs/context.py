@@ -28,6 +28,10 @@ class Context:
         """Whether the run file brings this input or section."""
         return name in self.inputs or name in self.parameters
 
+    def settings(self, name: str) -> Any:
+        """A section of the run file as it is, for what a graph depends on."""
+        return getattr(self.plan.run_file, name)
+
     def input(self, name: str) -> Any:
         return self.inputs[name]
 

@@ -45,7 +45,7 @@ def scored(run: Context, prompts: Any, completions: Any, reward_model: Any = Non
 
 def judged(run: Context, prompts: Any, completions: Any, reward_model: Any = None, **more: Any) -> Any:
     """Judgments of the candidates, by the run file's judge, which may be the reward model that the workflow trained."""
-    asks_model = run.plan.run_file.judge.kind == "reward_model"
+    asks_model = run.settings("judge").kind == "reward_model"
     given = {"reward_model": reward_model} if asks_model else {}
     given |= {"judge": run.input("pair_judge")} if run.has("pair_judge") else {}
     task = judge_candidates(

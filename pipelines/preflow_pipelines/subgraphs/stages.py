@@ -11,7 +11,7 @@ from preflow_pipelines.subgraphs.train_and_evaluate import measure, train
 def train_in_stages(run: Context, data: Any, start: Any, logps: Any) -> Any:
     """The last stage's training task. `logps` are the start model's, of all the data."""
     model, task, known = start, None, logps
-    for index in range(run.plan.run_file.stages.count):
+    for index in range(run.settings("stages").count):
         part = split_stages(
             data=data, logps=logps, tokenizer=run.input("tokenizer"), settings=run.section(f"stage_{index}"), key=""
         )

@@ -12,7 +12,7 @@ def still_known(run: Context, policy: Any, retain: Any) -> dict[str, Any]:
     """What the run's page needs of it, by the name of `report`'s input; nothing without the section `unlearning`."""
     if not run.has("unlearning"):
         return {}
-    given = {name: _questions(run, name) for name in run.plan.run_file.unlearning.files}
+    given = {name: _questions(run, name) for name in run.settings("unlearning").files}
     if run.has("base_model"):
         given["retained"] = _retain_model(run, retain)
     task = evaluate_unlearning(

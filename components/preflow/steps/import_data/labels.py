@@ -9,7 +9,7 @@ from preflow.steps.import_data.problems import RowError
 GOOD = "1 +1 true t yes y desirable good positive accept accepted acceptable like liked up thumbsup 👍 chosen preferred"
 BAD = "0 -1 false f no n undesirable bad negative reject rejected unacceptable dislike disliked down thumbsdown 👎"
 MEANINGS = dict.fromkeys(GOOD.split(), True) | dict.fromkeys(BAD.split(), False)
-NUMBERS = {1: True, 0: False, -1: False}
+NUMBERS: dict[float, bool] = {1: True, 0: False, -1: False}
 SEPARATORS = re.compile(r"[\s_-]+")
 SKIN_TONES = re.compile("[\U0001f3fb-\U0001f3ff]")
 
