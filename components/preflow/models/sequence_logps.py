@@ -113,22 +113,24 @@ class SequenceLogps(nn.Module):
         return hidden[batch.sequence_rows, batch.sequence_ends]
 
     def _run(self, batch: PackedBatch) -> tuple[Tensor, PackedBatch]:
-        """([R, W, H] the decoder's last hidden states, the batch that was run): sequences go apart where a row would be too long."""
-        if batch.mask is not None and _sees_less(self.model.config.get_text_config(), batch):
-            batch = batch.alone()
-        mask = batch.mask
-        if mask is not None and self.model.config._attn_implementation == "eager":
-            least = torch.finfo(self.model.dtype).min
-            mask = torch.zeros(mask.shape, dtype=self.model.dtype, device=mask.device).masked_fill(~mask, least)
-        output = decoder_of(self.model)(
-            input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False
-        )
-        return output.last_hidden_state, batch
+        return decoder_states(decoder_of(self.model), self.model.config, batch)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """[n, V] from hidden states [n, H], in float32 or better."""
         head = self.model.get_output_embeddings()
         return self.shape.of(_logits(hidden, head.weight, getattr(head, "bias", None)))
+
+
+def decoder_states(decoder: nn.Module, config: Any, batch: PackedBatch) -> tuple[Tensor, PackedBatch]:
+    """([R, W, H] a decoder's last hidden states, the batch that was run): sequences go apart where a row would be too long."""
+    if batch.mask is not None and _sees_less(config.get_text_config(), batch):
+        batch = batch.alone()
+    mask = batch.mask
+    if mask is not None and config._attn_implementation == "eager":
+        dtype = next(decoder.parameters()).dtype
+        mask = torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, torch.finfo(dtype).min)
+    output = decoder(input_ids=batch.input_ids, attention_mask=mask, position_ids=batch.position_ids, use_cache=False)
+    return output.last_hidden_state, batch
 
 
 def sums_of_sequences(per_token: Tensor, batch: PackedBatch) -> Tensor:

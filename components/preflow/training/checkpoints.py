@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -20,7 +21,7 @@ from preflow.artifacts.files import publish_folder, write_json
 from preflow.artifacts.manifest import verify_manifest, write_manifest
 from preflow.errors import ArtifactError
 
-KEPT = 2
+KEPT, MORE = 2, "more.safetensors"
 
 
 def save_checkpoint(
@@ -30,8 +31,9 @@ def save_checkpoint(
     optimizer: Optimizer,
     scheduler: LRScheduler,
     state: Mapping[str, Any],
+    more: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
-    """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG and `state` (JSON)."""
+    """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG, `state` (JSON) and `more` tensors."""
     with publish_folder(folder / f"step-{step:08d}") as temporary:
         save_file(
             {name: value.detach().contiguous() for name, value in parameters.items()},
@@ -40,6 +42,7 @@ def save_checkpoint(
         tensors, scalars = _split_optimizer(optimizer)
         save_file(tensors, temporary / "optimizer.safetensors")
         save_file({"torch": torch.get_rng_state()}, temporary / "rng.safetensors")
+        save_file({name: value.contiguous() for name, value in more.items()}, temporary / MORE)
         position = {name: value for name, value in scheduler.state_dict().items() if name != "lr_lambdas"}
         content = {"step": step, "scheduler": position, "optimizer": scalars, "state": dict(state)}
         write_json(temporary / "state.json", content)
@@ -69,6 +72,11 @@ def load_checkpoint(
         torch.set_rng_state(load_file(path / "rng.safetensors")["torch"])
         return int(content["step"]), content["state"]
     return None
+
+
+def load_more(folder: Path, step: int) -> dict[str, Tensor]:
+    """The further tensors of the checkpoint at `step`."""
+    return load_file(folder / f"step-{step:08d}" / MORE)
 
 
 def remove_checkpoints(folder: Path) -> None:

@@ -73,7 +73,7 @@ class Trainer:
         number = first.num_examples
         self.schedule = Schedule(number, settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
         self.trained, self.value = dict(trained), dict(value)
-        optimizer = make_optimizer(self.trained.values(), settings, self.value.values())
+        optimizer = make_optimizer(self.trained.values(), settings, self.value.values(), settings.value_learning_rate)
         self.quantities = module.quantities
         self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
         self.scheduler = make_scheduler(self.optimizer, settings, self.schedule.total_steps)

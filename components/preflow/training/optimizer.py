@@ -9,16 +9,19 @@ from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
 
-from preflow.settings.train import TrainOptions, TrainSettings
+from preflow.settings.train import TrainOptions
 
 
 def make_optimizer(
-    parameters: Iterable[Parameter], settings: TrainSettings, value: Iterable[Parameter] = ()
+    parameters: Iterable[Parameter],
+    settings: TrainOptions,
+    value: Iterable[Parameter] = (),
+    value_learning_rate: float = 0.0,
 ) -> Optimizer:
     """AdamW or RMSprop with torch's own defaults for the rest; a value network is a group with a rate of its own."""
     groups: list[dict[str, Any]] = [{"params": list(parameters), "lr": settings.learning_rate}]
     if trained := list(value):
-        groups.append({"params": trained, "lr": settings.value_learning_rate})
+        groups.append({"params": trained, "lr": value_learning_rate})
     kind = RMSprop if settings.optimizer == "rmsprop" else AdamW
     return kind(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
 

@@ -57,11 +57,12 @@ def _freeze_word_head(model: Any) -> None:
 
 def publish_reward_model(training: Training, model: str, tokenizer: str, target: str, facts: dict[str, Any]) -> None:
     """A folder that is whole in itself: backbone, head, what the head is, the tokenizer as it was staged, the template."""
-    head = training.facts["head"]
+    head, module = training.facts["head"], training.module
+    assert isinstance(module, SequenceRewards)
     about = {"head": head} | ({"template": TEMPLATE} if head == "pairwise" else {})
 
     def beside(folder: Path) -> None:
-        save_head(training.module, folder, about)
+        save_head(module, folder, about)
         copy_folder(tokenizer, folder / TOKENIZER_FOLDER)
 
     publish_policy(training.policy, model, tokenizer, target, facts, beside=beside)

@@ -17,6 +17,7 @@ from preflow.models.sequence_logps import SequenceLogps
 from preflow.models.values import SequencesWithValues, ValueNetwork
 from preflow.settings.train import TrainSettings
 from preflow.text.tokenizer import Tokenizer
+from preflow.training.labels import label_warnings
 from preflow.training.loading import TrainingInputs, load_streams, standardise_scores
 from preflow.training.mismatched import ROLE as MISMATCHED
 from preflow.training.mismatched import add_mismatched
@@ -37,6 +38,7 @@ class Training:
     before_batch: Callable[[np.ndarray, np.ndarray], None]
     facts: dict[str, Any] = field(default_factory=dict)
     trained: dict[str, nn.Parameter] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
     @property
     def network(self) -> ValueNetwork | None:
@@ -59,7 +61,8 @@ def prepare_training(settings: TrainSettings, inputs: TrainingInputs, progress: 
     module = _module(policy, reference, terms, inputs, settings)
     before_batch = _before_batch(policy, reference, terms, streams["data"], tokenizer, settings)
     trained = trained_parameters(policy)
-    return Training(policy, module, streams, terms, before_batch, facts | scores, trained)
+    warnings = tuple(label_warnings(terms, streams))
+    return Training(policy, module, streams, terms, before_batch, facts | scores, trained, warnings)
 
 
 def _asked(terms: Sequence[BoundTerm], quantity: str) -> bool:

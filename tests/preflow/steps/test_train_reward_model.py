@@ -12,7 +12,7 @@ import torch
 import tiny
 from preflow.artifacts.ids import completion_id, pair_id
 from preflow.artifacts.io import write_rows
-from preflow.artifacts.kinds import PAIRS
+from preflow.artifacts.kinds import PAIRS, PROMPTS
 from preflow.errors import ArtifactError, ModelError
 from preflow.losses.reward_model import ranked_pair_losses
 from preflow.models.reward_model import Answer, RewardModel, RewardModelJudge, sigmoid
@@ -170,8 +170,9 @@ def test_other_data_are_refused_and_nothing_held_out_is_said(inputs: dict[str, s
     write_rows(tmp_path / "none", PAIRS, [])
     step = train({**inputs, "heldout": str(tmp_path / "none")}, tmp_path / "a", settings_of(max_steps=1))
     assert "no pairs are held out" in read_journal(step.journal_path)["warnings"][0]
-    with pytest.raises(ArtifactError, match="pairs"):
-        train({**inputs, "data": inputs["model"] + "/config.json"}, tmp_path / "b", settings_of())
+    write_rows(tmp_path / "prompts", PROMPTS, tiny.prompt_rows(3))
+    with pytest.raises(ArtifactError, match="pairs/v1"):
+        train({**inputs, "data": str(tmp_path / "prompts")}, tmp_path / "b", settings_of())
 
 
 def test_an_adapter_is_merged_and_the_head_goes_along(inputs: dict[str, str], tmp_path: Path) -> None:
