@@ -38,6 +38,8 @@ def fit(step: Step, settings: TrainSettings, training: Training, publish: Callab
         step.log(f"{name}: {stream.num_examples} examples, {len(stream.store)} unique sequences")
     if settings.dtype != "float32" and settings.lora is None:
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
+    for text in training.warnings:
+        step.warn(text)
     with deferred_stop() as stop_requested:
         trainer = Trainer(
             training.module,

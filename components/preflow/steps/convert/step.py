@@ -38,11 +38,8 @@ def run(step: Step, *, data: str, converted: str) -> None:
             f"{data} holds {found.name}: they do not say what {settings.to} rows would need. Expected {' or '.join(sources)}."
         )
     target, rows = make(step, data, settings)
-    counted = _Counted(rows)
+    counted = _Counted(rows, Problem(data, 0, "no_rows", f"no {settings.to} rows remain.", "Look at the data report."))
     count = write_rows(converted, target, counted, {"converted_from": found.stamp})
-    if not count:
-        problem = Problem(data, 0, "no_rows", f"no {settings.to} rows remain.", "Look at the data report.")
-        raise DataError([problem])
     step.fact("rows", count)
     if settings.to == "labelled":
         step.fact("desirable", counted.desirable)
@@ -50,15 +47,19 @@ def run(step: Step, *, data: str, converted: str) -> None:
 
 
 class _Counted:
-    """Rows on their way into the file."""
+    """Rows on their way into the file; none of them is a problem."""
 
-    def __init__(self, rows: Rows):
-        self._rows, self.desirable = rows, 0
+    def __init__(self, rows: Rows, if_none: Problem):
+        self._rows, self._if_none, self.desirable = rows, if_none, 0
 
     def __iter__(self) -> Rows:
+        none = True
         for row in self._rows:
+            none = False
             self.desirable += row.get("desirable") is True
             yield row
+        if none:
+            raise DataError([self._if_none])
 
 
 def _labelled_pairs(step: Step, data: str, settings: ConvertSettings) -> tuple[Kind, Rows]:
