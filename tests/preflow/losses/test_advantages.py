@@ -71,6 +71,10 @@ def test_groups() -> None:
     torch.testing.assert_close(found.sum(1), torch.zeros(2, dtype=torch.float64))
     assert found[0, 0] == 1.0 - 4.0
     assert not group_normalised(rewards)[1].any()
+    torch.testing.assert_close(
+        group_normalised(rewards, epsilon=1.0, correction=0)[0],
+        (rewards[0] - 3.0) / (rewards[0].std(correction=0) + 1.0),
+    )
     with pytest.raises(ValueError, match="at least 2"):
         leave_one_out(torch.ones(3, 1))
 

@@ -217,3 +217,5 @@ def test_rpo_reductions_agree_for_equal_lengths() -> None:
         for each in ("token_mean", "seq_mean")
     ]
     assert found[0].item() == pytest.approx(found[1].item())
+    summed = rpo.rpo(**SIDES, chosen_num_tokens=4 * ONES, alpha=0.5, nll_reduction="sum").losses
+    same(summed, dpo.dpo(**SIDES, beta=0.01) - 0.5 * SIDES["policy_chosen_logps"])
