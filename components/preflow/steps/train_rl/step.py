@@ -14,6 +14,7 @@ from preflow.models.values import TokenNumbers, ValueNetwork, value_network
 from preflow.settings.rl import RLSettings
 from preflow.steps.kit import Step
 from preflow.steps.lifeline import Stopped, deferred_stop
+from preflow.steps.train_policy import UPDATES_ARE_LOST
 from preflow.text.tokenizer import Tokenizer
 from preflow.training.checkpoints import remove_checkpoints
 from preflow.training.collecting import Collector, Question
@@ -35,6 +36,8 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     module = TokenNumbers(SequenceLogps(policy), network)
     reference = None if settings.lora else load_model(model, settings.dtype).to(device()).requires_grad_(False)
     step.log(f"{len(questions)} prompts; scored by {scoring.name}")
+    if settings.dtype != "float32" and settings.lora is None:
+        step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     with deferred_stop() as stop_requested:
 
         def leave_if_asked() -> None:
