@@ -83,7 +83,7 @@ def forget_quality(unlearned_log_ratios: ArrayLike, retained_log_ratios: ArrayLi
     samples = [np.round(np.asarray(each, np.float64), DIGITS) for each in (unlearned_log_ratios, retained_log_ratios)]
     if any(each.ndim != 1 or not len(each) or np.isnan(each).any() for each in samples):
         raise ValueError("expected the log truth ratios of both models on the forget rows, without a NaN")
-    from scipy.stats import ks_2samp  # type: ignore[import-untyped]  # seconds to import; the rest does without
+    from scipy.stats import ks_2samp  # seconds to import; the rest does without
 
     found = ks_2samp(*samples, alternative="two-sided", method="auto")
     return ForgetQuality(float(found.statistic), float(found.pvalue))
@@ -98,7 +98,7 @@ def rouge_l_recalls(generations: Sequence[str], answers: Sequence[str]) -> list[
     >>> rouge_l_recalls(["She writes novels"], ["She has written a novel"])
     [0.4]
     """
-    from rouge_score.rouge_scorer import RougeScorer  # type: ignore[import-untyped]  # seconds to import, as above
+    from rouge_score.rouge_scorer import RougeScorer  # seconds to import, as above
 
     scorer = RougeScorer(["rougeL"], use_stemmer=True)
     return [
