@@ -7,7 +7,6 @@ from preflow.artifacts.ids import content_id
 from preflow.errors import SettingsError
 from preflow.models.judge_llm import LLMJudge
 from preflow.models.judges import FunctionJudge, Judge, MatrixJudge
-from preflow.models.reward_model import RewardModelJudge
 from preflow.settings.judge import EndpointSettings, JudgeSettings
 from preflow.steps.kit import Step
 
@@ -27,6 +26,8 @@ def open_judge(step: Step, settings: JudgeSettings, judge: str | None, reward_mo
                 "judge of kind reward_model: no reward model was given. Expected one that the workflow trains. Add the "
                 "section reward_model to the run file."
             )
+        from preflow.models.reward_model import RewardModelJudge  # torch: seconds that the other judges do without
+
         return RewardModelJudge(reward_model)
     if judge is None:
         raise SettingsError(f"judge of kind {settings.kind}: no file was given. Expected the judge's own file. {FIX}")
