@@ -19,7 +19,9 @@ METHOD = Method(
     reference="none",
     defaults={
         "judge": {"schedule": Default("tournament", "section 3.2: m - 1 comparisons of m candidates")},
-        "pairs": {"rule": Default("tournament", "section 3.2; with a pointwise reward the paper draws m pairs: rule random")},
+        "pairs": {
+            "rule": Default("tournament", "section 3.2; with a pointwise reward the paper draws m pairs: rule random")
+        },
         "loss": {"name": Default("slic", "equation 4")},
         "train": {
             "learning_rate": Default(1e-5, "section 4"),

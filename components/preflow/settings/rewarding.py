@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from preflow.settings.score import EFFECTIVE, TRAINED_REWARD_MODEL
+from preflow.settings.score import EFFECTIVE, TRAINED_REWARD_MODEL, VERIFIABLE
 
 WITHOUT_VALUES = (
     "value_clip",
@@ -24,8 +24,10 @@ def uses_reward_model(run: Any) -> bool:
 def reward_problem(run: Any) -> str | None:
     """What does not go together, with the fix; None where all does."""
     if uses_reward_model(run) and run.reward_model is None:
-        own = "" if run.data.kind == "pairs" else "{data: {files: human_pairs.jsonl}}, "
-        return f"rewards come from a reward model, but there is no section `reward_model`. Add `reward_model: {own or '{}, '}`or name another scorer."
+        own = "{}" if run.data.kind == "pairs" else "{data: {files: human_pairs.jsonl}}"
+        return f"rewards come from a reward model, but there is no section `reward_model`. Add `reward_model: {own}`, or name another scorer."
+    if run.score and run.score.scorer == VERIFIABLE and run.data.kind != "prompts":
+        return f"score.scorer is verifiable, but the data are {run.data.kind}, which have no answers. Expected data.prompts with a column `answer`."
     if run.reward_model is None:
         return _rl_problem(run) or _targets_problem(run)
     if not uses_reward_model(run):

@@ -1,7 +1,7 @@
 """What a graph function works with: the pipeline's parameters by name, the imported inputs, and what the loss needs."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from kfp import dsl
@@ -15,11 +15,13 @@ KINDS: dict[str, type[dsl.Artifact]] = {"model": dsl.Model}
 @dataclass(frozen=True)
 class Context:
     """`parameters` are the pipeline's (sections as JSON, URIs); `inputs` the artifacts that enter from outside; `plan` is
-    what the run file means: graphs depend on it, when the pipeline is compiled."""
+    what the run file means: graphs depend on it, when the pipeline is compiled; `tasks` are those made already that others
+    may want, by name."""
 
     parameters: Mapping[str, Any]
     inputs: Mapping[str, Any]
     plan: Plan
+    tasks: dict[str, Any] = field(default_factory=dict)
 
     def section(self, name: str) -> Any:
         return self.parameters[name]

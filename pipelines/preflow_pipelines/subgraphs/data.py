@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from preflow.settings.runfile import MORE_DATA
 from preflow.steps.convert.component import convert
 from preflow.steps.import_data.component import import_data
 from preflow_pipelines.subgraphs.context import Context
@@ -23,13 +24,17 @@ def imported(run: Context) -> Imported:
     numbers are measured on them for every method.
     """
     task = _import(run, "data_files", "data")
+    for name in MORE_DATA:
+        if run.has(f"{name}_files"):
+            run.tasks[f"{name}_data"] = _import(run, f"{name}_files", f"{name}_data")
+            task.after(run.tasks[f"{name}_data"])  # what is wrong with any rows is found before anything is trained
     train = task.outputs["data"]
     if run.has("convert"):
         train = convert(data=train, settings=run.section("convert"), key="").outputs["converted"]
     if not run.has("evaluation_files"):
         return Imported(train, task.outputs["heldout"])
     own = _import(run, "evaluation_files", "evaluation_data")
-    task.after(own)  # what is wrong with the evaluation's files is found before anything is trained
+    task.after(own)
     return Imported(train, own.outputs["heldout"])
 
 
@@ -40,11 +45,9 @@ def more_data(run: Context, name: str) -> Any:
 
 
 def more_rows(run: Context, name: str) -> Imported | None:
-    """As `more_data`, with those of the section's rows that are held out."""
-    if not run.has(f"{name}_files"):
-        return None
-    task = _import(run, f"{name}_files", f"{name}_data")
-    return Imported(task.outputs["data"], task.outputs["heldout"])
+    """As `more_data`, with those of the section's rows that are held out. `imported` comes first."""
+    task = run.tasks.get(f"{name}_data")
+    return task and Imported(task.outputs["data"], task.outputs["heldout"])
 
 
 def _import(run: Context, files: str, section: str) -> Any:

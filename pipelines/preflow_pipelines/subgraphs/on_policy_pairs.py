@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from preflow.settings.pairs import RULE_FILE
 from preflow.steps.build_pairs.component import build_pairs
 from preflow.steps.generate_candidates.component import generate_candidates
 from preflow.steps.judge_candidates.component import judge_candidates
@@ -58,7 +59,6 @@ def paired(run: Context, prompts: Any, completions: Any, reward_model: Any = Non
     """Training rows from candidates, by a judge's word where the run file has a judge, else by their scores."""
     asked = run.plan.run_file.judge is not None  # an input of this name is there always: the evaluation's judge
     given = {"judgments": judged(run, prompts, completions, reward_model, **more)} if asked else {}
-    task = build_pairs(
-        prompts=prompts, completions=completions, settings=run.section("pairs"), key="", **given, **more
-    )
+    given |= {name: run.input(name) for name in (RULE_FILE,) if run.has(name)}
+    task = build_pairs(prompts=prompts, completions=completions, settings=run.section("pairs"), key="", **given, **more)
     return task.outputs["pairs"]

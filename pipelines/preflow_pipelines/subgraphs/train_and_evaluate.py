@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from preflow.settings.train import LOSS_FILE
 from preflow.steps.evaluate.component import evaluate
 from preflow.steps.reference_logps.component import reference_logps
 from preflow.steps.report.component import report
@@ -33,6 +34,7 @@ def train(
     completions of the data's prompts, held against `sample_reference` where that is another model.
     """
     given = {"companion": companion, "samples": samples, "reference": reference}
+    given |= {name: run.input(name) for name in (LOSS_FILE,) if run.has(name)}
     if run.loss.needs_reference:
         apart = sample_reference is not None
         given["logps"] = logps or stored(run, data, reference or model, None if apart else samples)
