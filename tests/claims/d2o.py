@@ -1,26 +1,24 @@
 """D2O (arXiv 2403.03419): with bad completions alone, samples of the model itself hold the good ones in place."""
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
-from claims.kit import Claim, generator, mean, minimise, zeros
+from claims.kit import Claim, mean, minimise
+from claims.language import PROMPTS, Language, Texts, memorised
 from preflow.losses.d2o import d2o
-from preflow.losses.likelihood import nll
 from preflow.losses.npo import gradient_ascent
 
-SEEDS, PROMPTS, ANSWERS, GOOD, BAD, WIDTH = 5, 12, 24, 4, 2, 48
-STEPS, LEARNING_RATE, SAMPLES = 200, 0.05, 11
+SEEDS, GOOD, BAD, SAMPLES = 5, 4, 2, 11
+STEPS, LEARNING_RATE = 100, 0.01
 ARMS = ("d2o", "one sample", "ascent")
 COLLAPSED, SAFE = -20.0, 0.05
 
 
 def claim() -> Claim:
     found = [run(seed) for seed in range(SEEDS)]
-    kept = {arm: [each[arm]["good"] for each in found] for arm in ("start", *ARMS)}
-    bad = {arm: [each[arm]["bad"] for each in found] for arm in ("start", *ARMS)}
-    order = all(each["d2o"]["good"] > each["one sample"]["good"] > each["ascent"]["good"] for each in found)
+    kept = {arm: [each[arm][0] for each in found] for arm in ("start", *ARMS)}
+    bad = {arm: [each[arm][1] for each in found] for arm in ("start", *ARMS)}
+    order = all(each["d2o"][0] > each["one sample"][0] > each["ascent"][0] for each in found)
     return Claim(
         method="d2o",
         claim=f"From bad completions alone, {SAMPLES} samples of the model itself per prompt keep the good ones likely.",
@@ -33,63 +31,44 @@ def claim() -> Claim:
     )
 
 
-@dataclass(frozen=True)
-class Answers:
-    """Features [PROMPTS, ANSWERS, WIDTH]; the first GOOD answers of a prompt are good, the next BAD are bad, the rest is
-    no answer. Answers that fit the prompt have a part of their features in common, and so have the bad ones of all."""
+def run(seed: int) -> dict[str, tuple[float, float]]:
+    """By arm: mean log-prob (nats) of the good completions, and the bad ones' share of the policy."""
+    language = Language(seed)
 
-    features: Tensor
+    def written(count: int) -> Texts:
+        """`count` completions of every prompt, those of one prompt side by side."""
+        return language.texts(torch.arange(PROMPTS).repeat_interleave(count), language.write(PROMPTS * count))
 
-    @classmethod
-    def draw(cls, random: torch.Generator) -> "Answers":
-        features = torch.randn(PROMPTS, ANSWERS, WIDTH, generator=random, dtype=torch.float64)
-        features[:, : GOOD + BAD] += 0.7 * torch.randn(WIDTH, generator=random, dtype=torch.float64)
-        features[:, GOOD : GOOD + BAD] += 0.7 * torch.randn(WIDTH, generator=random, dtype=torch.float64)
-        return cls(features / WIDTH**0.5)
-
-    def logps(self, theta: Tensor) -> Tensor:
-        return (self.features @ theta).log_softmax(-1)
-
-
-def run(seed: int) -> dict[str, dict[str, float]]:
-    """By arm: mean log-prob (nats) of the good answers, and the bad ones' share of the policy."""
-    random = generator(seed)
-    answers = Answers.draw(random)
-    start = zeros(WIDTH)
-    minimise([start], lambda: fitted(answers.logps(start)), steps=300, learning_rate=0.1)
-    reference = answers.logps(start.detach())
-    steered = reference[:, :GOOD].exp()  # samples are asked to be harmless, as in the paper: here, drawn from the good
-    drawn = torch.multinomial(steered, SAMPLES, replacement=True, generator=random)
-    found = {"start": summary(reference)}
+    good, bad = written(GOOD), written(BAD)
+    reference = memorised(good, bad)
+    # Samples are asked to be harmless, as in the paper: here, they are drawn from the good ones.
+    likely = good.logps(reference).view(PROMPTS, GOOD).exp()
+    drawn = torch.multinomial(likely, SAMPLES, replacement=True, generator=language.random)
+    found = {"start": summary(good, bad, reference)}
     for arm in ARMS:
-        theta = start.detach().clone().requires_grad_()
+        theta = reference.clone().requires_grad_()
         minimise(
             [theta],
-            lambda: loss(arm, answers.logps(theta), reference, drawn),  # noqa: B023
+            lambda: loss(arm, good, bad, theta, reference, drawn),  # noqa: B023
             steps=STEPS,
             learning_rate=LEARNING_RATE,
             decay=False,
         )
-        found[arm] = summary(answers.logps(theta.detach()))
+        found[arm] = summary(good, bad, theta.detach())
     return found
 
 
-def fitted(logps: Tensor) -> Tensor:
-    """The supervised loss of a model that is half bad."""
-    good, bad = logps[:, :GOOD].flatten(), logps[:, GOOD : GOOD + BAD].flatten()
-    return (nll(good).mean() + nll(bad).mean()) / 2
-
-
-def loss(arm: str, logps: Tensor, reference: Tensor, drawn: Tensor) -> Tensor:
-    """Mean over every prompt's bad answers."""
-    bad, bad_reference = (each[:, GOOD : GOOD + BAD].flatten() for each in (logps, reference))
+def loss(arm: str, good: Texts, bad: Texts, theta: Tensor, reference: Tensor, drawn: Tensor) -> Tensor:
+    """Mean over the bad completions."""
     if arm == "ascent":
-        return gradient_ascent(bad).mean()
+        return gradient_ascent(bad.logps(theta)).mean()
     drawn = drawn if arm == "d2o" else drawn[:, :1]
-    own, own_reference = (each.gather(1, drawn).repeat_interleave(BAD, 0) for each in (logps, reference))
-    return d2o(own, bad, own_reference, bad_reference).mean()
+    own, own_reference = (
+        good.logps(each).view(PROMPTS, GOOD).gather(1, drawn).repeat_interleave(BAD, 0) for each in (theta, reference)
+    )
+    return d2o(own, bad.logps(theta), own_reference, bad.logps(reference)).mean()
 
 
-def summary(logps: Tensor) -> dict[str, float]:
-    bad = logps[:, GOOD : GOOD + BAD].exp().sum(1).mean().item()
-    return {"good": logps[:, :GOOD].mean().item(), "bad": bad}
+def summary(good: Texts, bad: Texts, theta: Tensor) -> tuple[float, float]:
+    share = bad.logps(theta).view(PROMPTS, BAD).exp().sum(1).mean().item()
+    return good.logps(theta).mean().item(), share

@@ -10,8 +10,8 @@ from claims.kit import Claim, generator, mean, minimise, zeros
 from preflow.losses.likelihood import nll
 from preflow.losses.npo import gradient_ascent, npo
 
-SEEDS, FORGET, RETAIN, ANSWERS, WIDTH = 5, 8, 40, 12, 48
-STEPS, LEARNING_RATE, BETA = 150, 0.02, 0.1
+SEEDS, FORGET, RETAIN, ANSWERS, WIDTH = 5, 8, 40, 12, 96
+STEPS, LEARNING_RATE, BETA = 400, 0.02, 0.1
 LINEAR, LOGARITHMIC = 3.0, 1.5
 KEPT, FORGOTTEN = 0.2, 3.0
 

@@ -10,7 +10,7 @@ from preflow.losses.reward_model import bradley_terry
 
 SEEDS, RESPONSES, COMPARISONS = 5, 8, 600
 STEPS, GROUPS, GROUP = 400, 64, 8
-BETAS, FREE = (0.3, 1.0), 0.0
+BETAS, FREE = (1.0, 3.0), 0.0
 CLOSE, FAR, GAIN = 0.05, 0.2, 0.3
 
 
