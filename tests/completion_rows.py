@@ -16,6 +16,8 @@ def completions(count: int, seed: int = 0, split: str = "train", **facets: Any) 
             "prompt_id": pair["prompt_id"],
             "prompt": pair["prompt"],
             "text": text,
+            "token_ids": None,
+            "finish_reason": None,
             "source": "human",
             "split": split,
             **{name: value(number) if callable(value) else value for name, value in facets.items()},

@@ -92,9 +92,12 @@ def curve_names(task: TaskView) -> list[str]:
 
 
 def headline_points(view: RunView) -> list[Point]:
-    """The final scores of the run: every metric of the finished evaluation once, at step 0."""
-    task = view.evaluation_task
-    if task is None or task.journal is None:
+    """The final scores of the run: every metric of the finished evaluations once, at step 0."""
+    return [point for task in view.measuring_tasks for point in _final_scores(task)]
+
+
+def _final_scores(task: TaskView) -> list[Point]:
+    if task.journal is None:
         return []
     values = latest(task.journal)
     times = {point["name"]: point["time"] for point in task.points}

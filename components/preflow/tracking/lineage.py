@@ -11,11 +11,14 @@ Spec = Mapping[str, Any]
 
 def final_task(spec: Spec) -> str | None:
     """The task that made the model which the run's page is about; None where no page is made, or of the start model."""
-    pages = [name for name, task in _tasks(spec).items() if REPORT in _artifacts(task)]
-    if not pages:
-        return None
-    measured = _producer(spec, pages[0], REPORT)
+    measured = page_evaluation(spec)
     return _producer(spec, measured, EVALUATION) if measured else None
+
+
+def page_evaluation(spec: Spec) -> str | None:
+    """The evaluation that the run's page shows: there may be others, of earlier rounds or of a control."""
+    pages = [name for name, task in _tasks(spec).items() if REPORT in _artifacts(task)]
+    return _producer(spec, pages[0], REPORT) if pages else None
 
 
 def training_tasks(spec: Spec, final: str) -> list[str]:

@@ -12,12 +12,12 @@ from typing import Any
 
 from preflow.errors import ArtifactError
 from preflow.tracking.journal import Journal, read_journal
-from preflow.tracking.lineage import final_task, training_tasks
+from preflow.tracking.lineage import final_task, page_evaluation, training_tasks
 
 Point = Mapping[str, Any]
 # The task whose policy is the run's: the first of these steps that the workflow has, in its last occurrence.
 POLICY_STEPS = ("train_preference", "train_rl", "sft")
-EVALUATION_STEP, REPORT_STEP = "evaluate", "report"
+EVALUATION_STEP, KNOWLEDGE_STEP, REPORT_STEP = "evaluate", "evaluate_unlearning", "report"
 STOPPED_BY_OTHERS = {"Killed", "Stopped"}
 
 
@@ -45,7 +45,8 @@ class TaskView:
 class RunView:
     """A run, tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive).
 
-    `final` is the task that makes the run's model, `trainings` are those that lead to it; both may not have begun yet.
+    `final` is the task that makes the run's model, `trainings` are those that lead to it, `evaluation` is the one that the
+    run's page shows; they may not have begun yet.
     """
 
     folder: Path
@@ -56,6 +57,7 @@ class RunView:
     tasks: list[TaskView]
     final: str | None = None
     trainings: tuple[str, ...] = ()
+    evaluation: str | None = None
 
     @property
     def id(self) -> str:
@@ -96,7 +98,14 @@ class RunView:
 
     @property
     def evaluation_task(self) -> TaskView | None:
-        return self.last_of(EVALUATION_STEP)
+        if self.evaluation is None:
+            return self.last_of(EVALUATION_STEP)
+        return next((task for task in self.tasks if task.task == self.evaluation), None)
+
+    @property
+    def measuring_tasks(self) -> list[TaskView]:
+        """All tasks whose numbers are the run's: its evaluation, and what it still knows."""
+        return [task for task in (self.evaluation_task, self.last_of(KNOWLEDGE_STEP)) if task]
 
 
 class RunReader:
@@ -122,7 +131,9 @@ class RunReader:
         spec = self._json(self.folder / "pipeline.json") or {}
         final = final_task(spec)
         trainings = tuple(training_tasks(spec, final)) if final else ()
-        return RunView(self.folder, about, state, ended, (end or {}).get("error"), begun, final, trainings)
+        return RunView(
+            self.folder, about, state, ended, (end or {}).get("error"), begun, final, trainings, page_evaluation(spec)
+        )
 
     def _task(self, name: str, planned: Mapping[str, Any], run_state: str) -> TaskView | None:
         record = self._json(self.folder / "steps" / f"{name}.record.json")

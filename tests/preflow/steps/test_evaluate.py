@@ -7,12 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import save_model
 
+import completion_rows
 import tiny
 from preflow.artifacts.io import read_rows, write_rows
 from preflow.artifacts.kinds import COMPLETIONS, PAIRS, PROMPTS
-from preflow.artifacts.manifest import read_manifest
+from preflow.artifacts.manifest import read_manifest, write_manifest
 from preflow.errors import ArtifactError, ScorerError, SettingsError
+from preflow.models.load import load_model
+from preflow.models.values import ValueNetwork
 from preflow.settings.evaluate import EvaluateSettings
 from preflow.steps.evaluate import step as evaluate_step
 from preflow.steps.evaluate.phases import Phases
@@ -205,3 +209,55 @@ def test_progress_runs_once_from_nothing_to_all(tmp_path: Path, monkeypatch: pyt
     phases["one"](2, 2)
     phases["two"](3, 3)
     assert seen == [(0, 10, ""), (2, 10, "one"), (4, 10, "one"), (10, 10, "two")]
+
+
+QUIET = {"samples_per_prompt": 0, "kl_samples_per_prompt": 0, "judge": ""}
+
+
+def test_labelled_completions_are_ranked_and_their_prompts_sampled(evaluate: Callable[..., Result]) -> None:
+    found = evaluate(rows=completion_rows.labelled(24, split="heldout"), kind=COMPLETIONS)
+    numbers = found.numbers
+    assert 0 < numbers["eval/reward_concordance"] < 1 and numbers["eval/reward_concordance_se"] > 0
+    assert {"eval/win_rate", "eval/kl_to_reference", "eval/desirable_log_ratio", "eval/undesirable_log_ratio"} <= set(
+        numbers
+    )
+    assert numbers["eval/completions"] == numbers["heldout_prompts"] == 24
+    assert numbers["eval/completion_log_ratio"] == pytest.approx(
+        (numbers["eval/desirable_log_ratio"] + numbers["eval/undesirable_log_ratio"]) / 2
+    )
+    assert found.journal["warnings"] == []
+
+
+def test_the_reference_ranks_nothing(evaluate: Callable[..., Result], tiny_model: Path) -> None:
+    for rows in (completion_rows.labelled, completion_rows.scored):
+        numbers = evaluate(policy=tiny_model, rows=rows(12, split="heldout"), kind=COMPLETIONS, **QUIET).numbers
+        assert numbers["eval/reward_concordance"] == 0.5
+        assert numbers["eval/completion_log_ratio"] == 0
+        assert "eval/residual" not in numbers
+
+
+def test_completions_without_labels_have_a_log_ratio(evaluate: Callable[..., Result]) -> None:
+    """Unwanted or to be forgotten: nothing to rank."""
+    plain = evaluate(rows=completion_rows.completions(6, split="heldout"), kind=COMPLETIONS, **QUIET).numbers
+    assert set(plain) == {"eval/completion_log_ratio", "eval/completions", "heldout_prompts"}
+    unwanted = evaluate(
+        rows=completion_rows.completions(6, split="heldout", desirable=False), kind=COMPLETIONS, **QUIET
+    )
+    assert set(unwanted.numbers) - set(plain) == {"eval/undesirable_log_ratio"}
+
+
+def test_scores_are_scaled_as_in_training(evaluate: Callable[..., Result], tmp_path: Path) -> None:
+    """A value network of zeros and an untouched policy leave the standardised scores themselves."""
+    policy = tiny.make_model(tmp_path / "policy")
+    (policy / "value").mkdir()
+    save_model(ValueNetwork(load_model(policy)), str(policy / "value" / "model.safetensors"))
+    write_manifest(policy, {"score_mean": 3.0, "score_std": 2.0})
+    rows = list(completion_rows.completions(4, split="heldout", score=lambda number: [1.0, 3.0, 5.0, 7.0][number]))
+    numbers = evaluate(policy=policy, rows=rows, kind=COMPLETIONS, beta=0.7, **QUIET).numbers
+    assert numbers["eval/residual"] == pytest.approx(((1 + 0 + 1 + 4) / 4) ** 0.5, abs=1e-5), "(-1, 0, 1, 2)"
+    assert numbers["eval/explained_variance"] == pytest.approx(0, abs=1e-5)
+
+
+def test_training_completions_are_refused(evaluate: Callable[..., Result]) -> None:
+    with pytest.raises(ArtifactError, match="row 1: split train, expected heldout"):
+        evaluate(rows=completion_rows.labelled(2), kind=COMPLETIONS)

@@ -80,13 +80,16 @@ def samples(count: int, text: str = "fine", scored: bool = True) -> list[dict[st
     ]  # fmt: skip
 
 
-def page(train: Any = None, evaluate: Any = None, numbers: Any = None, rows: Any = None) -> str:
+def page(train: Any = None, evaluate: Any = None, numbers: Any = None, rows: Any = None, **more: Any) -> str:
     return render_page(
         train
-        or journal("train_preference", metrics=points("train/loss", 0.69, 0.6, 0.5), facts={"examples": 1234, "steps": 3}),
+        or journal(
+            "train_preference", metrics=points("train/loss", 0.69, 0.6, 0.5), facts={"examples": 1234, "steps": 3}
+        ),
         evaluate or journal("evaluate", settings={"confidence": 0.95}),
         NUMBERS if numbers is None else numbers,
         samples(40) if rows is None else rows,
+        **more,
     )
 
 
@@ -185,3 +188,42 @@ def test_a_file_that_is_no_journal_is_named(tmp_path: Path) -> None:
             **{n: str(tmp_path / each) for n, each in paths.items()},
             page=str(tmp_path / "page"),
         )
+
+
+def evaluated(**numbers: float) -> dict[str, Any]:
+    metrics = [point for name, value in numbers.items() for point in points(f"eval/{name}", value)]
+    return journal("evaluate", metrics=metrics)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (0.6, 0.7, "Staging shows no effect beyond the control: win rate 0.625 against the control's 0.650"),
+        (0.2, 0.3, "Staging helped beyond the control: win rate 0.625 against the control's 0.250"),
+        (0.8, 0.9, "Staging did worse than the control"),
+    ],
+)
+def test_stages_against_their_control(low: float, high: float, words: str) -> None:
+    control = evaluated(win_rate=(low + high) / 2, win_rate_low=low, win_rate_high=high, kl_to_reference=3.25)
+    text = Tags(page(control=control)).text
+    assert words in text and "Against the control" in text
+    assert "0.625 (0.550 to 0.675)" in text and f"({low:.3f} to {high:.3f})" in text
+    assert "3.250" in text
+    assert "Against the control" not in Tags(page()).text
+
+
+def test_nothing_to_compare_by() -> None:
+    assert "Nothing was measured by which" in Tags(page(control=evaluated(length_ratio=1.0))).text
+
+
+def test_what_is_still_known_stands_on_the_page() -> None:
+    numbers = {"forget_quality": 0.4321, "model_utility": 0.55, "baseline_model_utility": 0.61}
+    unlearning = evaluated(**numbers) | {"step": "evaluate_unlearning", "warnings": ["few questions"]}
+    text = Tags(page(unlearning=unlearning)).text
+    for words in ("forget quality", "0.432", "baseline 0.610", "few questions", "evaluate unlearning"):
+        assert words in text
+
+
+def test_completions_have_a_tile_of_their_own() -> None:
+    text = Tags(page(numbers={"eval/reward_concordance": 0.71, "eval/reward_concordance_se": 0.02})).text
+    assert "reward concordance" in text and "0.710" in text and "± 0.020" in text

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from preflow.artifacts.manifest import read_manifest
 from preflow.errors import SettingsError
 from preflow.models.values import load_values
 from preflow.settings.generate import GenerateSettings
-from preflow.settings.loss import D2OLoss, DROLoss, GradientAscentLoss, KTOLoss, NPOLoss
+from preflow.settings.losses.completions import D2OLoss, DROLoss, GradientAscentLoss, KTOLoss, NPOLoss
 from preflow.settings.reference import ReferenceSettings
 from preflow.settings.train import LoraSettings, TrainSettings
 from preflow.steps.generate_candidates import step as generate_step
@@ -120,8 +121,10 @@ class TestLabelled:
             patch.setattr(Trainer, "_stop", lambda self: (_ for _ in ()).throw(KeyboardInterrupt), raising=False)
             with pytest.raises(KeyboardInterrupt):
                 train(given, tmp_path / "cut", KTOLoss(), **settings)
-        train(given, tmp_path / "cut", KTOLoss(), **settings)
-        digests = [read_manifest(tmp_path / name / "trained").digest for name in ("whole", "cut")]
+        shutil.copytree(tmp_path / "cut" / "checkpoints", tmp_path / "resumed" / "checkpoints")
+        resumed = train(given, tmp_path / "resumed", KTOLoss(), **settings)
+        assert len(series(resumed, "train/loss")) == 9
+        digests = [read_manifest(tmp_path / name / "trained").digest for name in ("whole", "resumed")]
         assert digests[0] == digests[1]
 
 

@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from preflow.tracking.lineage import final_task, training_tasks
+from preflow.tracking.labels import headline
+from preflow.tracking.lineage import final_task, page_evaluation, training_tasks
 from preflow.tracking.runs import RunView, TaskView
 
 
@@ -62,3 +63,25 @@ def test_rounds_make_one_curve() -> None:
     alone = RunView(Path(), about, "RUNNING", None, None, tasks)
     assert alone.model_task is alone.policy_task is tasks[1]
     assert [point["step"] for point in alone.training_points] == [1, 2]
+
+
+def measured(name: str, step: str, started: float, **numbers: float) -> TaskView:
+    points = [
+        {"name": f"eval/{metric}", "step": 0, "value": value, "time": started} for metric, value in numbers.items()
+    ]
+    journal = {"step": step, "metrics": points}
+    return TaskView(name, step, "EXECUTED", started, started + 1, {}, "", points, journal)
+
+
+def test_the_headline_is_that_of_the_page_whatever_was_measured_last() -> None:
+    """A control is evaluated too, and may come last; what the model still knows stands beside it."""
+    assert page_evaluation(SELECTED) == "evaluate-2"
+    tasks = [
+        measured("evaluate-2", "evaluate", 1.0, win_rate=0.7),
+        measured("evaluate-unlearning", "evaluate_unlearning", 2.0, model_utility=0.6),
+        measured("evaluate", "evaluate", 3.0, win_rate=0.2, length_ratio=2.0),
+    ]
+    about = {"id": "x", "tasks": {each.task: {"step": each.step} for each in tasks}}
+    view = RunView(Path(), about, "RUNNING", None, None, tasks, evaluation="evaluate-2")
+    assert headline(view) == {"eval/win_rate": 0.7, "eval/model_utility": 0.6}
+    assert RunView(Path(), about, "RUNNING", None, None, tasks).evaluation_task is tasks[2]
