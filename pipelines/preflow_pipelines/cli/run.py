@@ -74,7 +74,16 @@ def as_dict(result: Any) -> dict[str, Any]:
     }
 
 
-HEADLINES = ("eval/win_rate", "eval/reward_accuracy", "eval/kl_to_reference", "eval/length_ratio", "eval/distinct_2")
+HEADLINES = (
+    "eval/win_rate",
+    "eval/reward_accuracy",
+    "eval/reward_concordance",
+    "eval/forget_quality",
+    "eval/model_utility",
+    "eval/kl_to_reference",
+    "eval/length_ratio",
+    "eval/distinct_2",
+)
 
 
 def summary(result: Any) -> None:
