@@ -16,6 +16,7 @@ METHOD = Method(
     losses=("npo", "gradient_ascent"),
     reference="the start model, which knows both; its distributions online for retain: kl",
     defaults={
+        "data": {"heldout_fraction": Default(0.0, "what is held out is not forgotten")},
         "loss": {"name": Default("npo", "equation 3")},
         "train": {
             "learning_rate": Default(1e-5, "section 4"),
