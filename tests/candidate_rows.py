@@ -64,7 +64,7 @@ class Table:
         return self.path("judge.py")
 
     def judge(
-        self, judge: str | None, teacher: str | None = None, **settings: Any
+        self, judge: str | None, teacher: str | None = None, reward_model: str | None = None, **settings: Any
     ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
         """(the judgments, the step's facts). The artifact is `judgments`."""
         if judge and judge.endswith(".json"):
@@ -76,6 +76,7 @@ class Table:
             completions=self.path("completions"),
             judgments=self.path("judgments"),
             judge=judge,
+            reward_model=reward_model,
             teacher=teacher,
         )
         return list(read_rows(self.path("judgments"), JUDGMENTS)), facts_of(step)

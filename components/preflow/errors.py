@@ -5,6 +5,7 @@ PreflowError                 the user's mistake: printed without a traceback, ex
 ├── DataError                rows of an input are wrong; carries a list of problems
 ├── ArtifactError            an artifact is damaged, unfinished or of another kind
 ├── ScorerError              a scorer or judge cannot be loaded, or answered with something that is no score
+├── OwnCodeError             a loss or rule of the user's own cannot be loaded, failed, or returned something else
 ├── ModelError               a model folder or tokenizer cannot be used
 └── CodeChangedError         the code of a step is not the code its key was made from
 
@@ -30,6 +31,10 @@ class ArtifactError(PreflowError):
 
 class ScorerError(PreflowError):
     """A scorer cannot be loaded, or returned something that is not a finite number per completion."""
+
+
+class OwnCodeError(PreflowError):
+    """A loss or rule in a file of the user's cannot be loaded, raised an error, or returned what is none."""
 
 
 class ModelError(PreflowError):

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from losses.vector_files import Case
 from preflow.losses.coupled import Coupled
-from preflow.settings.loss import CPOLoss, ORPOLoss, SimPOLoss, SLiCLoss
+from preflow.settings.losses.reference_free import CPOLoss, ORPOLoss, SimPOLoss, SLiCLoss
 from preflow.settings.objective import LossSection
 from preflow.settings.train import Term
 

@@ -18,7 +18,7 @@ from preflow.losses.reward_model import bradley_terry_margin, bradley_terry_rank
 from preflow.losses.tdpo import tdpo
 from preflow.models.divergences import forward_kls
 from preflow.models.sequence_logps import _ChunkedLogps
-from preflow.settings.loss import NPOLoss
+from preflow.settings.losses.completions import NPOLoss
 
 
 def leaves(inputs: dict[str, Tensor]) -> dict[str, Tensor]:

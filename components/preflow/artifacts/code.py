@@ -29,9 +29,19 @@ class CodeDigest:
     foreign: tuple[str, ...]
 
 
-def step_roots(step: str, settings: str) -> list[str]:
-    """Where the code of a step starts: its work, the step kit, and the modules that its settings name."""
-    return [f"{PACKAGE}.steps.{step}.step", f"{PACKAGE}.steps.kit", *modules_named_in(settings)]
+def step_roots(step: str, settings: str, files: Iterable[str] = ()) -> list[str]:
+    """Where the code of a step starts: its work, the step kit, the modules that its settings name, and those of ours that
+    the user's own Python files among its inputs import. Raises SyntaxError for such a file."""
+    own = [name for path in files if path.endswith(".py") for name in _ours_in(path)]
+    return [f"{PACKAGE}.steps.{step}.step", f"{PACKAGE}.steps.kit", *modules_named_in(settings), *own]
+
+
+def _ours_in(path: str) -> list[str]:
+    """Modules of ours that a single file of the user's imports."""
+    if not Path(path).is_file():
+        return []
+    ours, _ = _imports(ast.parse(Path(path).read_bytes()), "user", False)
+    return sorted(name for name in ours if _source(name) is not None)
 
 
 def modules_named_in(settings: str) -> list[str]:

@@ -9,13 +9,14 @@ from preflow.settings.selecting import rounds_without_effect
 
 
 def refuse_without_effect(run_file: Any, content: dict[str, Any], where: str) -> None:
-    for section, key, reason in _without_effect(run_file):
+    """Raises SettingsError for the first setting of a run file's own that changes nothing."""
+    for section, key, reason in without_effect(run_file):
         given = content.get(section)
         if isinstance(given, dict) and given.get(key) is not None:
             raise SettingsError(f"{where}: {section}.{key} has no effect: {reason}. Remove it.")
 
 
-def _without_effect(run: Any) -> list[tuple[str, str, str]]:
+def without_effect(run: Any) -> list[tuple[str, str, str]]:
     """Settings that change nothing as the others stand, with the reason."""
     found = []
     if run.data.split_column or run.data.heldout:

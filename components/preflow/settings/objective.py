@@ -33,7 +33,7 @@ class LossSection(Section):
     own_law: ClassVar[bool] = False
     values: ClassVar[bool] = False
 
-    def arguments(self) -> dict[str, Any]:
+    def keyword_arguments(self) -> dict[str, Any]:
         """The keyword arguments that the loss function is called with."""
         return self.model_dump(mode="json", exclude={"name", *self.extras})
 
@@ -41,7 +41,7 @@ class LossSection(Section):
         return Term(
             roles=self.roles,
             loss=self.function,
-            arguments=self.arguments(),
+            arguments=self.keyword_arguments(),
             reduction=self.reduction,
             coefficient=coefficient,
             coupled=self.coupled,
@@ -64,6 +64,10 @@ class LossSection(Section):
     def beta_equivalent(self) -> float:
         """The strength in units of DPO's beta: pi is proportional to reference * exp(reward / beta)."""
         return float(getattr(self, "beta", 1.0))
+
+    def weaker(self, factor: float) -> "LossSection":
+        """The same loss, its beta divided by `factor`."""
+        return self.model_copy(update={"beta": self.beta_equivalent / factor})
 
 
 def nll_term(coefficient: float, *, role: str, stream: Literal["data", "companion"] = "data", mean: Reduction) -> Term:

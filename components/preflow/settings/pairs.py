@@ -1,10 +1,12 @@
 """The pairs section: how candidates that were scored or judged become training rows."""
 
-from typing import Literal
+import difflib
+from typing import Literal, Self
 
+from pydantic import field_validator
+
+from preflow.settings.own_code import names_a_file
 from preflow.settings.section import Section, setting
-
-PairRule = Literal["first_round", "best_worst", "tournament", "random", "all_above_margin", "dno", "sppo", "spo"]
 
 EFFECTIVE: dict[str, frozenset[str]] = {
     "first_round": frozenset({"min_margin", "seed", "labels"}),
@@ -17,6 +19,9 @@ EFFECTIVE: dict[str, frozenset[str]] = {
     "spo": frozenset({"advantage"}),
 }
 """The settings that a rule reads; any other one has no effect with it."""
+OF_OWN_RULES = frozenset({"min_margin", "seed", "labels", "rank_by"})
+RULE_FILE = "rule_file"
+"""In place of a rule's name: the input with a rule of the user's own."""
 MAKES_COMPLETIONS = frozenset({"spo"})
 """Rules whose rows are completions; those of all others are pairs."""
 
@@ -24,11 +29,11 @@ MAKES_COMPLETIONS = frozenset({"spo"})
 class PairsSettings(Section):
     """A candidate's value is its score or, where candidates were judged, its mean win rate against the others."""
 
-    rule: PairRule = setting(
+    rule: str = setting(
         "first_round",
         "first_round: disjoint pairs of shuffled candidates; best_worst: one pair per prompt; tournament: every match of a "
         "knock-out; random: num_pairs of all pairs; all_above_margin: all pairs; dno: all pairs with a good positive and a "
-        "margin; sppo: best and worst with their win rates; spo: no pairs, every candidate with its advantage",
+        "margin; sppo: best and worst with their win rates; spo: no pairs, every candidate with its advantage; FILE.py:FUNCTION: your own",
         source="RSO section 3.3",
     )
     min_margin: float = setting(
@@ -80,3 +85,22 @@ class PairsSettings(Section):
         source="SPO rewards are win rates; their mean is 1/2 for every prompt",
     )
     seed: int = setting(0, "draws are keyed by (seed, prompt_id)", source="fixed", ge=0)
+
+    @field_validator("rule")
+    @classmethod
+    def _is_known(cls, rule: str) -> str:
+        if rule not in EFFECTIVE and not names_a_file(rule):
+            close = difflib.get_close_matches(rule, EFFECTIVE, n=1)
+            meant = f"; did you mean {close[0]!r}" if close else ""
+            raise ValueError(f"Expected one of {', '.join(EFFECTIVE)}, or FILE.py:FUNCTION{meant}")
+        return rule
+
+    @property
+    def effective(self) -> frozenset[str]:
+        """The settings that its rule reads."""
+        return OF_OWN_RULES if names_a_file(self.rule) else EFFECTIVE[self.rule]
+
+    def settings(self) -> Self:
+        """What the step receives: a rule of the user's own by the input that its file is, whose name counts for nothing."""
+        own = names_a_file(self.rule)
+        return self.model_copy(update={"rule": f"{RULE_FILE}:{self.rule.rpartition(':')[2]}"}) if own else self

@@ -10,8 +10,11 @@ from typing import Any, Literal
 from preflow.errors import SettingsError
 from preflow.settings.judge import JudgeSection
 from preflow.settings.more_data import MoreData
+from preflow.settings.own_code import names_a_file
+from preflow.settings.pairs import RULE_FILE
 from preflow.settings.runfile import MORE_DATA, RunFile
 from preflow.settings.sections import make_sections
+from preflow.settings.train import LOSS_FILE
 
 InputKind = Literal["model", "tokenizer", "files", "scorer"]
 
@@ -86,7 +89,13 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(reference, folder))
     if run.judge and run.judge.kind in ("function", "matrix"):
         inputs["pair_judge"] = InputSpec("pair_judge", "scorer", _pair_judge(run.judge, folder))
-    return inputs
+    return inputs | {name: InputSpec(name, "scorer", _scorer(own, folder)) for name, own in _own_code(run).items()}
+
+
+def _own_code(run: RunFile) -> dict[str, str]:
+    """Files of the user's with a loss, and with a rule of pairs."""
+    named = {LOSS_FILE: run.loss.name if run.loss else "", RULE_FILE: run.pairs.rule if run.pairs else ""}
+    return {name: reference for name, reference in named.items() if names_a_file(reference)}
 
 
 def _models(run: RunFile) -> dict[str, str]:

@@ -17,6 +17,8 @@ from preflow.settings.generate import DType, GenerateOptions
 from preflow.settings.judge import JudgeSection
 from preflow.settings.loss import LossSettings, loss_names
 from preflow.settings.more_data import Files, MoreData
+from preflow.settings.own_code import names_a_file
+from preflow.settings.own_files import named, read_own_files
 from preflow.settings.pairs import PairsSettings
 from preflow.settings.reference import ReferenceSection
 from preflow.settings.rejection import RejectionSettings
@@ -142,11 +144,13 @@ REQUIRED_IN_SECTION = {
 def load_run_file(path: Path, overrides: tuple[str, ...] = ()) -> RunFile:
     """The run file at `path` with `section.key=value` overrides, defaults of its method filled in. Raises SettingsError."""
     content = read_yaml(path, absent=f"Make one with: preflow init dpo > {path.name}")
-    return parse_run_file(content, overrides, where=path.name)
+    return parse_run_file(content, overrides, where=path.name, folder=path.parent)
 
 
-def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), where: str = "run file") -> RunFile:
-    """As `load_run_file`, from the file's content."""
+def parse_run_file(
+    content: dict[str, Any], overrides: tuple[str, ...] = (), where: str = "run file", folder: Path = Path()
+) -> RunFile:
+    """As `load_run_file`, from the content of a file in `folder`."""
     for override in overrides:
         _apply_override(content, override)
     if "method" not in content:
@@ -157,7 +161,7 @@ def parse_run_file(content: dict[str, Any], overrides: tuple[str, ...] = (), whe
     _refuse_unused_sections(content, method, where)
     _refuse_unfit(content, method, where)
     _refuse_none_or_several(content, method, where)
-    filled = _with_method_defaults(content, method)
+    filled = read_own_files(_with_method_defaults(content, method), method, folder, where)
     try:
         run_file = RunFile.model_validate(filled)
     except ValidationError as error:
@@ -234,10 +238,9 @@ def _kind_of(content: dict[str, Any]) -> str | None:
 
 
 def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
-    kind, loss = _kind_of(content), content.get("loss")
+    kind, name = _kind_of(content), named(content, "loss", "name")
     if kind is not None and kind not in method.data:
         raise SettingsError(f"{where}: data.{kind} given, but {method.name} starts from {' or '.join(method.data)}.")
-    name = loss.get("name") if isinstance(loss, dict) else None
     if name is not None and name in loss_names() and name not in method.losses:
         raise SettingsError(
             f"{where}: loss {name!r} does not fit {method.name}. Losses that fit: {', '.join(method.losses)}."
@@ -275,6 +278,7 @@ def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, 
         if isinstance(given, dict):
             ours = {key: default.value for key, default in method.defaults.get(section, {}).items()}
             shared = {key: content[key] for key in ("seed", "dtype") if key in content and key in _fields_of(section)}
+            ours = {} if names_a_file(given.get("name")) else ours  # a loss of the user's own has defaults of its own
             filled[section] = {**ours, **shared, **given}
         elif given is not None:
             filled[section] = given

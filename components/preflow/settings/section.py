@@ -75,9 +75,10 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
         tagged = [
             kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].default in location
         ]
+        unnamed = [kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].is_required()]
         if inner:
-            model = (tagged or inner)[0]
-    names = sorted(model.model_fields)
+            model = (tagged or unnamed or inner)[0]
+    names = sorted(field.alias or name for name, field in model.model_fields.items())
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""
     return f"{meant} Settings here: {', '.join(names)}."
@@ -86,5 +87,10 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
 def _alternatives(annotation: Any) -> list[type]:
     arguments = getattr(annotation, "__args__", None)
     if arguments is None:
-        return [annotation] if isinstance(annotation, type) else []
+        return [annotation, *_kinds_of(annotation)] if isinstance(annotation, type) else []
     return [kind for argument in arguments for kind in _alternatives(argument)]
+
+
+def _kinds_of(model: type) -> list[type]:
+    """Classes made from a class, all the way down."""
+    return [kind for each in model.__subclasses__() for kind in (each, *_kinds_of(each))]

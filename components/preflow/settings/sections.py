@@ -25,7 +25,7 @@ from preflow.settings.stages import StageSettings
 from preflow.settings.train import TrainOptions, TrainSettings
 from preflow.settings.unlearning import UnlearningOptions
 
-AS_THEY_ARE = ("rejection", "pairs")
+AS_THEY_ARE = ("rejection",)
 """Sections that their step receives as the run file has them."""
 IMPORTED_AS = {"forget": "sft"}
 """Kinds of data that are read as another kind is."""
@@ -40,6 +40,7 @@ def make_sections(run: RunFile, inputs: Mapping[str, Any]) -> dict[str, str]:
     found: list[Named] = [*_data(run, inputs), *_more_data(run), *_generate(run), *_train(run), *_stages(run)]
     found += [*_convert(run), *_unlearning(run)]
     found += [(name, getattr(run, name)) for name in AS_THEY_ARE if getattr(run, name, None) is not None]
+    found += [("pairs", run.pairs.settings())] if run.pairs else []
     found += [*_rewards(run), *_judge(run), *_rounds(run)]
     measured = _evaluate(run, inputs)
     found += [("evaluate", measured), *_between_rounds(run, measured)]
@@ -101,7 +102,7 @@ def _train(run: RunFile) -> Iterator[Named]:
     if run.reference is not None:
         yield "reference", ReferenceSettings(**only(run.reference, ReferenceSettings))
     if run.stages and run.stages.control:
-        weaker = run.loss.model_copy(update={"beta": run.loss.beta_equivalent / run.stages.count})
+        weaker = run.loss.weaker(run.stages.count)
         facts["beta_equivalent"] = weaker.beta_equivalent
         yield "train_control", TrainSettings(**options, **facts, objective=weaker.terms())
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from preflow.errors import SettingsError
 from preflow.settings.other_data import completions_contradictions
-from preflow.settings.pairs import EFFECTIVE, MAKES_COMPLETIONS, PairsSettings
+from preflow.settings.pairs import MAKES_COMPLETIONS, PairsSettings
 from preflow.settings.rounds import RoundsSettings
 from preflow.settings.select import SelectSettings
 
@@ -69,7 +69,7 @@ def rounds_without_effect(run: Any) -> Found:
     """(section, setting, reason) of settings that change nothing as the others stand."""
     found: Found = []
     if run.pairs:
-        unread = PairsSettings.model_fields.keys() - EFFECTIVE[run.pairs.rule] - {"rule"}
+        unread = PairsSettings.model_fields.keys() - run.pairs.effective - {"rule"}
         found += [("pairs", key, f"rule {run.pairs.rule} does not read it") for key in sorted(unread)]
         if run.judge is None or run.judge.schedule != "all":
             found.append(("pairs", "rank_by", "candidates are compared by scores; it is for win rates over all pairs"))

@@ -10,6 +10,8 @@ from preflow.settings.generate import DType
 from preflow.settings.section import Section, setting
 
 Reduction = Literal["example_mean", "token_mean", "kept_mean"]
+LOSS_FILE = "loss_file"
+"""In place of a module: the input with a loss of the user's own."""
 MAX_SEED = 2**63 - 1  # the largest that torch takes
 
 

@@ -1,6 +1,7 @@
 """A step held to its key: it runs the code that the key was made from, and no other, from its first import to its last."""
 
 import sys
+from collections.abc import Iterable
 from importlib.abc import MetaPathFinder
 from typing import Any
 
@@ -12,14 +13,14 @@ class CodeGuard(MetaPathFinder):
     """What a step may import of ours, each in the state it had at the start. A file that is edited once it is loaded
     does no harm; one that is loaded after it was edited would give other code's result under this key."""
 
-    def __init__(self, step: str, settings: str, key: str):
-        """Raises CodeChangedError if the code is another one already."""
+    def __init__(self, step: str, settings: str, key: str, files: Iterable[str] = ()):
+        """`files` are the step's inputs. Raises CodeChangedError if the code is another one already."""
         self.step = step
         self.modules: dict[str, str] | None = None
         expected = parse_key(key).get("code")
         if expected is None:
             return
-        found = code_digest(step_roots(step, settings))
+        found = code_digest(step_roots(step, settings, files))
         if found.digest != expected:
             raise CodeChangedError(
                 f"step {step}: its code is {found.digest}, its key says {expected}. "

@@ -176,7 +176,7 @@ def running(
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
     try:
-        guard = CodeGuard(name, settings, key)
+        guard = CodeGuard(name, settings, key, step.inputs.values())
         yield step
         described = {each: describe(artifact.path) for each, artifact in outputs.items()}
         for each, artifact in outputs.items():

@@ -24,7 +24,7 @@ class TrainingInputs:
 
     `data` sets the pace, `companion` is the second stream (retain rows, SFT targets); `samples` are the policy's own
     completions of the data's prompts; `logps` and `sample_logps` are the reference's; `reference` is the model that is
-    asked online, the start model where there is none.
+    asked online, the start model where there is none; `loss_file` a Python file with the loss, where it is none of ours.
     """
 
     data: str
@@ -35,6 +35,7 @@ class TrainingInputs:
     samples: str | None = None
     sample_logps: str | None = None
     reference: str | None = None
+    loss_file: str | None = None
 
 
 def load_streams(

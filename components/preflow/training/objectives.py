@@ -17,7 +17,8 @@ from torch import Tensor
 
 from preflow.errors import SettingsError
 from preflow.losses.coupled import Coupled
-from preflow.settings.train import Term
+from preflow.settings.train import LOSS_FILE, Term
+from preflow.training.own_loss import own_loss
 from preflow.training.streams import Stream
 
 PAIR = ("chosen", "rejected")
@@ -65,9 +66,16 @@ class BoundTerm:
         return set(PAIR) <= set(self.term.roles) and "preferences" not in self.columns
 
 
-def bind_terms(terms: Sequence[Term]) -> tuple[BoundTerm, ...]:
-    """Find each term's loss and compare its signature with the term. Raises SettingsError, before a model is loaded."""
-    return tuple(bind_term(term, find_loss(term.loss)) for term in terms)
+def bind_terms(terms: Sequence[Term], loss_file: str | None = None) -> tuple[BoundTerm, ...]:
+    """Find each term's loss, ours or in the user's `loss_file`, and compare its signature with the term.
+
+    Raises SettingsError or OwnCodeError, before a model is loaded.
+    """
+    own = f"{LOSS_FILE}:"
+    return tuple(
+        bind_term(term, own_loss(term, loss_file) if loss_file and term.loss.startswith(own) else find_loss(term.loss))
+        for term in terms
+    )
 
 
 def find_loss(name: str) -> Callable[..., Any]:

@@ -51,7 +51,7 @@ class Training:
 
 def prepare_training(settings: TrainSettings, inputs: TrainingInputs, progress: Progress) -> Training:
     """Bind the objective, read the streams, load the models. Everything that can be wrong with the data is found first."""
-    terms = bind_terms(settings.objective)
+    terms = bind_terms(settings.objective, inputs.loss_file)
     tokenizer = Tokenizer.load(inputs.tokenizer)
     streams = load_streams(inputs, terms, tokenizer, progress)
     facts = {"trained_from": read_manifest(inputs.model).digest, "data": file_sha256(inputs.data)}

@@ -76,6 +76,9 @@ def _parts(plan: Any) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
     from preflow.models.judges import MatrixJudge
     from preflow.models.scorers import load_scorer
+    from preflow.settings.pairs import RULE_FILE
+    from preflow.settings.train import LOSS_FILE
+    from preflow.steps.build_pairs.own_rule import load_rule
     from preflow.text.stage import stage_tokenizer
     from preflow_pipelines.runners.inputs import open_store
 
@@ -94,14 +97,25 @@ def _parts(plan: Any) -> Iterator[Any]:
                 )
             elif spec.kind == "model" and spec.name != "model":
                 yield lambda spec=spec: _check_model(store.local_model(spec.source))
-        for name in ("scorer", "judge", "pair_judge"):
+        if LOSS_FILE in plan.inputs:
+            yield lambda: _check_loss(plan)
+        for name in ("scorer", "judge", "pair_judge", RULE_FILE):
             spec = plan.inputs.get(name)
             if spec and spec.source and spec.source.endswith(".json"):
                 yield lambda spec=spec: MatrixJudge.load(spec.source)
             elif spec and spec.source:
                 place, _, function = spec.source.rpartition(":")
-                load = load_scorer if place.endswith(".py") else _check_module
+                own = load_rule if name == RULE_FILE else load_scorer
+                load = own if place.endswith(".py") else _check_module
                 yield lambda load=load, place=place, function=function: load(place, function)
+
+
+def _check_loss(plan: Any) -> None:
+    """The objective with the user's own loss, bound as training binds it."""
+    from preflow.settings.train import TrainSettings
+    from preflow.training.objectives import bind_terms
+
+    bind_terms(TrainSettings.parse(plan.sections["train"]).objective, plan.inputs["loss_file"].source.rpartition(":")[0])
 
 
 def _check_module(name: str, function: str) -> None:

@@ -11,8 +11,9 @@ from pydantic.fields import FieldInfo
 from preflow.errors import SettingsError
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
+from preflow.settings.effects import without_effect
 from preflow.settings.loss import LOSSES
-from preflow.settings.runfile import KINDS, RunFile
+from preflow.settings.runfile import KINDS, RunFile, parse_run_file
 
 
 @click.command()
@@ -60,11 +61,13 @@ def _flow(values: Any) -> str:
 
 
 def full_run_file(method: Method) -> str:
-    """Every setting of the method's sections; what has no default holds the starter's value."""
+    """Every setting of the method's sections, the starter's values where it has some. What changes nothing as the others
+    stand is a comment: to give it would be an error."""
+    idle = {(section, name): reason for section, name, reason in without_effect(_parsed(method))}
     lines = [f"# {method.title}: {method.url}", f"# {method.idea}", f"method: {method.name}", "model: ./my-model"]
     for name in ("seed", "dtype", "hardware"):
         lines.append(_line(name, RunFile.model_fields[name], RunFile.model_fields[name].default, ""))
-    for section in ("text", *method.sections_for(_kind(method)), "tracking"):
+    for section in ("text", *_sections(method), "tracking"):
         lines += ["", f"{section}:"]
         model = section_model(section, method)
         for name, field in model.model_fields.items():
@@ -72,16 +75,25 @@ def full_run_file(method: Method) -> str:
                 continue
             value, source = _value(method, section, name, field)
             if value is not _ABSENT:
-                lines.append("  " + _line(name, field, value, source))
+                reason = idle.get((section, name))
+                mark, end = ("  # ", f" (no effect: {reason})") if reason else ("  ", "")
+                lines.append(mark + _line(name, field, value, source) + end)
     return "\n".join(lines) + "\n"
 
 
 _ABSENT = object()
 
 
-def _kind(method: Method) -> str | None:
-    """The kind of rows that the method's starter begins with."""
-    return next((kind for kind in method.data if kind in method.starter.get("data", {})), None)
+def _parsed(method: Method) -> RunFile:
+    """What the method's starter means."""
+    return parse_run_file({"method": method.name, "model": "./my-model", **method.starter})
+
+
+def _sections(method: Method) -> list[str]:
+    """The sections of the starter's workflow, in the run file's order."""
+    kind = next((kind for kind in method.data if kind in method.starter.get("data", {})), None)
+    always = {name for name in method.sections_for(kind) if name not in method.one_of}
+    return [name for name in RunFile.model_fields if name in always | set(method.starter) - {"text", "tracking"}]
 
 
 def section_model(section: str, method: Method) -> type[BaseModel]:
@@ -96,14 +108,13 @@ def section_model(section: str, method: Method) -> type[BaseModel]:
 
 
 def _value(method: Method, section: str, name: str, field: FieldInfo) -> tuple[Any, str]:
-    default = method.defaults.get(section, {}).get(name)
-    if default is not None:
-        return default.value, default.source
-    if field.is_required() or (section == "data" and name in method.starter.get("data", {}).keys() & set(KINDS)):
-        return method.starter[section][name], ""
+    default, own = method.defaults.get(section, {}).get(name), method.starter.get(section, {})
+    source = default.source if default else ""
+    if name in own:
+        return own[name], source
     if section == "data" and name in KINDS:
         return _ABSENT, ""
-    return field.default, ""
+    return (default.value, source) if default else (field.default, "")
 
 
 def _line(name: str, field: FieldInfo, value: Any, source: str) -> str:

@@ -2,11 +2,12 @@
 
 import secrets
 
-from preflow.artifacts.code import code_digest, step_roots
+from preflow.artifacts.code import code_digest
 from preflow.errors import SettingsError
 from preflow.settings.plan import InputSpec, Plan
 from preflow.settings.runfile import RunFile
 from preflow.settings.text import TextSettings
+from preflow_pipelines.runners.binding import SCORER_INPUTS, reached
 from preflow_pipelines.runners.folder import RunFolder
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.tasks import tasks_of
@@ -20,7 +21,7 @@ def plan_of(run: RunFolder) -> Plan:
 
 
 def _input(name: str, source: object, about: dict[str, object]) -> InputSpec:
-    kinds = {"model": "model", "tokenizer": "tokenizer", "scorer": "scorer", "judge": "scorer", "pair_judge": "scorer"}
+    kinds = {"model": "model", "tokenizer": "tokenizer"} | dict.fromkeys(SCORER_INPUTS, "scorer")
     if isinstance(source, dict) and "text" in source:
         source = {"model": source["model"], "text": TextSettings.model_validate(source["text"])}
     kind = "model" if name.endswith("_model") else kinds.get(name, "files")
@@ -46,10 +47,10 @@ def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
 
 def changed_code(run: RunFolder) -> dict[str, list[str]]:
     """Steps of a run whose code is another one now: task -> modules that changed."""
-    about, spec = run.about, run.read("pipeline.json") or {}
+    about, spec, staged = run.about, run.read("pipeline.json") or {}, kept_inputs(run)
     found = {}
     for task in tasks_of(spec):
-        now = code_digest(step_roots(task.step, task.settings(about["sections"]))).modules
+        now = code_digest(reached(task, about["sections"], staged)).modules
         then = about["tasks"][task.name]["modules"]
         changed = sorted(name for name in now.keys() | then.keys() if now.get(name) != then.get(name))
         if changed:

@@ -15,7 +15,8 @@ from preflow.errors import ScorerError
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.tasks import Spec, Task
 
-SCORER_INPUTS = ("scorer", "judge", "pair_judge")
+SCORER_INPUTS = ("scorer", "judge", "pair_judge", "loss_file", "rule_file")
+"""Inputs that are code: a Python file of the user's (a scorer may be a preference matrix)."""
 # Libraries that shape messages and settings, but no result of a step.
 WITHOUT_INFLUENCE = {"pydantic", "click", "rich", "PyYAML", "jinja2", "Jinja2", "kfp"}
 
@@ -35,13 +36,18 @@ class Identity:
 
 def identify(task: Task, sections: Mapping[str, str], staged: Mapping[str, StagedInput], nonce: str = "") -> Identity:
     """The identity of a task under the code that is installed now."""
-    code = code_digest(step_roots(task.step, task.settings(sections)))
-    foreign = set(code.foreign)
-    for producer, name in task.inputs.values():
-        if producer == "input" and name in SCORER_INPUTS:
-            foreign |= set(_imports_of(staged[name]))
+    own = [staged[name] for producer, name in task.inputs.values() if producer == "input" and name in SCORER_INPUTS]
+    imported = {name for each in own for name in _imports_of(each)}
+    code = code_digest(reached(task, sections, staged))
+    foreign = imported | set(code.foreign)
     libraries = {name: version for name, version in library_versions(foreign).items() if name not in WITHOUT_INFLUENCE}
     return Identity(task.step, make_key(code.digest, libraries, nonce), code.modules, libraries)
+
+
+def reached(task: Task, sections: Mapping[str, str], staged: Mapping[str, StagedInput]) -> list[str]:
+    """Where the code of a task starts."""
+    files = [staged[name].uri for producer, name in task.inputs.values() if producer == "input"]
+    return step_roots(task.step, task.settings(sections), files)
 
 
 def _imports_of(scorer: StagedInput) -> tuple[str, ...]:

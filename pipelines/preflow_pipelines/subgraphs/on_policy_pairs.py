@@ -59,6 +59,6 @@ def paired(run: Context, prompts: Any, completions: Any, reward_model: Any = Non
     """Training rows from candidates, by a judge's word where the run file has a judge, else by their scores."""
     asked = run.plan.run_file.judge is not None  # an input of this name is there always: the evaluation's judge
     given = {"judgments": judged(run, prompts, completions, reward_model, **more)} if asked else {}
-    given |= {name: run.input(name) for name in (RULE_FILE,) if run.has(name)}
+    given |= {RULE_FILE: run.input(RULE_FILE)} if run.has(RULE_FILE) else {}
     task = build_pairs(prompts=prompts, completions=completions, settings=run.section("pairs"), key="", **given, **more)
     return task.outputs["pairs"]

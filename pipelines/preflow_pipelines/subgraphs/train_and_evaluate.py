@@ -34,7 +34,7 @@ def train(
     completions of the data's prompts, held against `sample_reference` where that is another model.
     """
     given = {"companion": companion, "samples": samples, "reference": reference}
-    given |= {name: run.input(name) for name in (LOSS_FILE,) if run.has(name)}
+    given |= {LOSS_FILE: run.input(LOSS_FILE)} if run.has(LOSS_FILE) else {}
     if run.loss.needs_reference:
         apart = sample_reference is not None
         given["logps"] = logps or stored(run, data, reference or model, None if apart else samples)

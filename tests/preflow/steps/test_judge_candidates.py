@@ -5,12 +5,17 @@ from pathlib import Path
 import pytest
 
 import chat_server
+import tiny
 from candidate_rows import BIASED_CIRCLE, HANDS, Table
 from chat_server import ChatServer, says
-from preflow.artifacts.io import read_stamp
-from preflow.artifacts.kinds import COMPLETIONS
+from preflow.artifacts.io import read_stamp, write_rows
+from preflow.artifacts.kinds import COMPLETIONS, PAIRS
 from preflow.errors import ArtifactError, DataError, ScorerError, SettingsError
 from preflow.selection.win_rates import preference_matrix
+from preflow.settings.reward_model import RewardModelOptions, RewardModelSettings
+from preflow.settings.train import TrainOptions
+from preflow.steps.kit import Step
+from preflow.steps.train_reward_model import step as train_reward_model
 
 LONGER = "float(len(first) > len(second))"
 
@@ -135,9 +140,32 @@ def test_what_stops_the_step_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nothing to compare.*candidates_per_prompt"):
         table.judge(table.function("1.0"))
     stray = {"completion_id": "c", "prompt_id": "f" * 32, "text": "a", "source": "policy"}
-    from preflow.artifacts.io import write_rows
-
     write_rows(tmp_path / "completions", COMPLETIONS, [stray, stray | {"completion_id": "d", "text": "b"}])
     with pytest.raises(ArtifactError, match="not among the prompts"):
         table.judge(table.function("1.0"))
     assert not (tmp_path / "judgments").exists()
+
+
+def test_a_trained_reward_model_has_no_taste_for_a_place(
+    tmp_path: Path, tiny_model: Path, tiny_tokenizer: Path
+) -> None:
+    write_rows(tmp_path / "pairs", PAIRS, tiny.pair_rows(8))
+    options = RewardModelOptions(batch_size=4, learning_rate=3e-3)
+    own = {name: getattr(options, name) for name in TrainOptions.model_fields}
+    settings = RewardModelSettings(**own, head="scalar", objective=options.terms(), beta_equivalent=None)
+    data = str(tmp_path / "pairs")
+    train_reward_model.run(
+        Step.detached(tmp_path / "train", settings.canonical(), "train_reward_model"),
+        data=data,
+        heldout=data,
+        model=str(tiny_model),
+        tokenizer=str(tiny_tokenizer),
+        trained=str(tmp_path / "reward"),
+    )
+    table = Table(tmp_path, ["good cat", "bad dog", "the film"], prompts=2)
+    rows, facts = table.judge(None, kind="reward_model", reward_model=str(tmp_path / "reward"))
+    found = {(row["prompt_id"], row["first_id"], row["second_id"]): row["probability"] for row in rows}
+    for (prompt, first, second), probability in found.items():
+        assert probability + found[prompt, second, first] == pytest.approx(1, abs=1e-6)
+    assert (facts["order_flip_rate"], facts["cyclic_triads"]) == (0, 0)
+    assert {row["judge"] for row in rows} == {"reward_model"}

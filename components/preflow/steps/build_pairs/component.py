@@ -16,11 +16,13 @@ def build_pairs(
     key: str,
     judgments: dsl.Input[dsl.Dataset] = None,
     teacher: dsl.Input[dsl.Dataset] = None,
+    rule_file: dsl.Input[dsl.Artifact] = None,
 ):
     """Turn scored or judged candidates into pairs/v1, with a report of margins, ties, lengths and edit distances (JSON)."""
     from preflow.steps.kit import running
 
     given = {"prompts": prompts, "completions": completions, "judgments": judgments, "teacher": teacher}
+    given |= {"rule_file": rule_file}
     inputs = {name: artifact for name, artifact in given.items() if artifact is not None}
     outputs = {"pairs": pairs, "numbers": numbers}
     with running("build_pairs", settings, key, journal, inputs, outputs) as step:

@@ -29,10 +29,12 @@ class Choice(NamedTuple):
     source: str
 
 
-def choose(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
-    """The pairs of a prompt. What is left out is counted in `tally`."""
+def choose(
+    group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally, rule: "Rule | None" = None
+) -> list[Choice]:
+    """The pairs of a prompt, by `rule` or the one that the settings name. What is left out is counted in `tally`."""
     found, slack = [], ROUNDING if standing.judged else 0.0
-    for each in RULES[settings.rule](group, standing, settings, tally):
+    for each in (rule or RULES[settings.rule])(group, standing, settings, tally):
         if group[each.chosen]["text"] == group[each.rejected]["text"]:
             tally["pairs_of_equal_texts"] += 1
         elif each.margin <= settings.min_margin + slack:
@@ -42,7 +44,8 @@ def choose(group: Sequence[Row], standing: Standing, settings: PairsSettings, ta
     return found
 
 
-def _choices(group: Sequence[Row], standing: Standing, pairs: Iterable[Place]) -> list[Choice]:
+def choices(group: Sequence[Row], standing: Standing, pairs: Iterable[Place]) -> list[Choice]:
+    """Pairs of places with their margins."""
     return [Choice(*pair, _margin(standing, pair), group[pair[0]]["source"]) for pair in pairs]
 
 
@@ -65,25 +68,25 @@ def _first_round(group: Sequence[Row], standing: Standing, settings: PairsSettin
     """Neighbours of a shuffle, each pair by what is known about these two: where a ranker judged them, by its word
     (RSO, section 3.3)."""
     tally["candidates_left_over"] += len(group) % 2
-    order = _shuffled(group, settings)
+    order = shuffled(group, settings)
     met = zip(order[::2], order[1::2], strict=False)
     pairs = [each if preference(standing, each) >= 0.5 else each[::-1] for each in met]
     if not standing.judged:
-        return _choices(group, standing, pairs)
+        return choices(group, standing, pairs)
     return [Choice(*pair, 2 * preference(standing, pair) - 1, group[pair[0]]["source"]) for pair in pairs]
 
 
 def _best_worst(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
     found = winner_loser(list(standing.values))
     tally["ties"] += found is None
-    return _choices(group, standing, [found] if found else [])
+    return choices(group, standing, [found] if found else [])
 
 
 def _tournament(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
     if standing.matches is not None:
         pairs = [pair if wins >= 0.5 else pair[::-1] for pair, wins in standing.matches.items()]
-        return _choices(group, standing, pairs)
-    order = _shuffled(group, settings)
+        return choices(group, standing, pairs)
+    order = shuffled(group, settings)
     pairs = play_tournament(order, lambda first, second: preference(standing, (first, second)) >= 0.5)
     return [Choice(*pair, 2 * preference(standing, pair) - 1, group[pair[0]]["source"]) for pair in pairs]
 
@@ -91,11 +94,11 @@ def _tournament(group: Sequence[Row], standing: Standing, settings: PairsSetting
 def _random(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
     random = generator("pairs", settings.seed, group[0]["prompt_id"])
     pairs = random_pairs(standing.values, range(len(group)), settings.num_pairs or len(group), random)
-    return _choices(group, standing, pairs)
+    return choices(group, standing, pairs)
 
 
 def _all(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
-    return _choices(group, standing, all_pairs(standing.values, range(len(group)), min_margin=-1.0))
+    return choices(group, standing, all_pairs(standing.values, range(len(group)), min_margin=-1.0))
 
 
 def _dno(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
@@ -131,7 +134,8 @@ def _thresholds(settings: PairsSettings, judged: bool) -> tuple[float, ...]:
     return tuple((default if value is None else value) - slack for value, default in zip(own, usual, strict=True))
 
 
-def _shuffled(group: Sequence[Row], settings: PairsSettings) -> list[int]:
+def shuffled(group: Sequence[Row], settings: PairsSettings) -> list[int]:
+    """The candidates' places in a random order, which hangs on the seed and the prompt alone."""
     order = list(range(len(group)))
     generator("pairs", settings.seed, group[0]["prompt_id"]).shuffle(order)
     return order

@@ -18,7 +18,8 @@ from preflow.selection.targets import grpo_advantages, rloo_advantages
 from preflow.selection.win_rates import ROUNDING, win_rates
 from preflow.settings.pairs import MAKES_COMPLETIONS, PairsSettings
 from preflow.steps.build_pairs.report import pairs_report
-from preflow.steps.build_pairs.rules import Choice, Tally, choose, preference
+from preflow.steps.build_pairs.own_rule import own_rule
+from preflow.steps.build_pairs.rules import Choice, Rule, Tally, choose, preference
 from preflow.steps.build_pairs.standing import Standing, standing_of
 from preflow.steps.kit import Step
 
@@ -45,17 +46,18 @@ def run(
     numbers: str,
     judgments: str | None = None,
     teacher: str | None = None,
+    rule_file: str | None = None,
 ) -> None:
     """Write pairs/v1 (for rule spo completions/v1) to `pairs` and the report to `numbers` (JSON).
 
-    Without `judgments` candidates are compared by their scores. Raises DataError if nothing remains to train on.
+    `rule_file` is a Python file with the rule, where it is none of ours. Without `judgments` candidates are compared by their scores. Raises DataError if nothing remains to train on.
     """
     settings, tally = step.settings(PairsSettings), Counter[str]()
     judged, schedule = _judgments(judgments, settings)
     asked, found = read_prompts(prompts), by_prompt(read_candidates(completions, teacher))
     groups = _groups(found, asked, judged, schedule, settings, tally)
     kind, make = (COMPLETIONS, _advantages) if settings.rule in MAKES_COMPLETIONS else (PAIRS, _pairs)
-    rows, report = make(groups, settings, tally)
+    rows, report = make(groups, settings, tally, own_rule(rule_file, settings) if rule_file else None)
     if not rows:
         message = f"no pair remains ({ {name: count for name, count in tally.items() if count} })."
         fix = "Sample more candidates, or lower pairs.min_margin and the other margins of the pairs section."
@@ -100,10 +102,12 @@ def _groups(
         yield Group(prompt, asked[prompt], rows, standing_of(rows, own, schedule, settings.rank_by))
 
 
-def _pairs(groups: Iterator[Group], settings: PairsSettings, tally: Tally) -> tuple[list[Row], dict[str, float]]:
+def _pairs(
+    groups: Iterator[Group], settings: PairsSettings, tally: Tally, rule: Rule | None = None
+) -> tuple[list[Row], dict[str, float]]:
     rows, margins = [], []
     for group in groups:
-        choices = choose(group.rows, group.standing, settings, tally)
+        choices = choose(group.rows, group.standing, settings, tally, rule)
         rates = _win_rates(group.standing)
         rows += [_pair(group, each, rates, settings.labels == "soft") for each in choices]
         margins += [each.margin for each in choices]
@@ -140,7 +144,9 @@ def _pair(group: Group, pair: Choice, rates: list[float] | None, soft: bool) -> 
     return row
 
 
-def _advantages(groups: Iterator[Group], settings: PairsSettings, tally: Tally) -> tuple[list[Row], dict[str, float]]:
+def _advantages(
+    groups: Iterator[Group], settings: PairsSettings, tally: Tally, rule: Rule | None = None
+) -> tuple[list[Row], dict[str, float]]:
     """Every candidate with its mean win rate against the others of its prompt, and how far that is above the usual."""
     rows = []
     for group in groups:

@@ -19,12 +19,13 @@ def train_preference(
     samples: dsl.Input[dsl.Dataset] = None,
     sample_logps: dsl.Input[dsl.Dataset] = None,
     reference: dsl.Input[dsl.Model] = None,
+    loss_file: dsl.Input[dsl.Artifact] = None,
 ):
     """Train the policy from `model` on `data`; what else the loss needs: the reference's log-probs, a second stream, samples."""
     from preflow.steps.kit import running
 
     given = {"data": data, "model": model, "tokenizer": tokenizer, "logps": logps, "companion": companion}
-    given |= {"samples": samples, "sample_logps": sample_logps, "reference": reference}
+    given |= {"samples": samples, "sample_logps": sample_logps, "reference": reference, "loss_file": loss_file}
     inputs = {name: artifact for name, artifact in given.items() if artifact is not None}
     with running("train_preference", settings, key, journal, inputs, {"trained": trained}) as step:
         from preflow.steps.train_preference.step import run
