@@ -35,4 +35,5 @@ def trained_reward_model(run: Context, data: Imported, model: Any) -> Any:
         key="",
         **more,
     )
+    run.tasks["reward_model"] = task
     return task.outputs["trained"]

@@ -80,6 +80,8 @@ def evaluate_and_report(run: Context, trained: Any, heldout: Any, **more: Any) -
 def report_on(run: Context, model: Any, train_journal: Any, heldout: Any, reference: Any = None, **more: Any) -> None:
     """Measure `model`, which the training with this journal made, against `reference`, and put it on the run's page."""
     measured = measure(run, model, heldout, reference=reference)
+    if "reward_model" in run.tasks:
+        more["reward_model"] = run.tasks["reward_model"].outputs["journal"]
     report(
         train_journal=train_journal,
         evaluate_journal=measured.outputs["journal"],

@@ -17,6 +17,7 @@ def report(
     key: str,
     control: dsl.Input[dsl.Metrics] = None,
     unlearning: dsl.Input[dsl.Metrics] = None,
+    reward_model: dsl.Input[dsl.Metrics] = None,
 ):
     """The run's page: what was run, the headline numbers, the training curves, samples side by side."""
     from preflow.steps.kit import running
@@ -27,7 +28,7 @@ def report(
         "samples": samples,
         "numbers": numbers,
     }
-    more = {"control": control, "unlearning": unlearning}
+    more = {"control": control, "unlearning": unlearning, "reward_model": reward_model}
     inputs |= {name: artifact for name, artifact in more.items() if artifact is not None}
     outputs = {"page": page}
     with running("report", settings, key, journal, inputs, outputs) as step:

@@ -17,6 +17,10 @@ CURVES = {
     "train/reward_margin": "reward margin of the batch",
     "train/chosen_logps": "log-prob of chosen texts (nats)",
     "train/rejected_logps": "log-prob of rejected texts (nats)",
+    "train/score": "score of the policy's own texts",
+    "train/kl": "KL to the reference (nats per text)",
+    "train/entropy": "entropy (nats per token)",
+    "train/completion_tokens": "length of its texts (tokens)",
     "train/completion_log_ratio": "log-ratio of completions to the reference (nats)",
     "train/self_sample_log_ratio": "log-ratio of the policy's samples to the reference (nats)",
     "train/reference_point": "reference point (nats)",
@@ -24,6 +28,7 @@ CURVES = {
 }
 TILES = {
     "eval/win_rate": ("win rate", "against the baseline, by the judge; a tie is half a win"),
+    "eval/reward_model_accuracy": ("reward model's accuracy", "of held-out human pairs; a tie is half right"),
     "eval/reward_accuracy": ("reward accuracy", "of held-out pairs, by the policy's log-prob ratio to the reference"),
     "eval/reward_margin": ("reward margin", "of held-out pairs, beta times nats"),
     "eval/reward_concordance": (
@@ -51,10 +56,12 @@ def render_page(
     samples: Sequence[dict[str, Any]],
     control: Journal | None = None,
     unlearning: Journal | None = None,
+    reward_model: Journal | None = None,
 ) -> str:
     """HTML; every text from data or models is escaped. The further journals are those of `report`'s optional inputs."""
-    numbers = {**numbers, **(latest(unlearning) if unlearning else {})}
-    journals = [train, evaluate, *([unlearning] if unlearning else [])]
+    further = [each for each in (unlearning, reward_model) if each is not None]
+    found = {name: value for each in further for name, value in latest(each).items() if name.startswith("eval/")}
+    numbers, journals = {**numbers, **found}, [train, evaluate, *further]
     against = latest(control) if control else None
     template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(PAGE)
     duels = _duels(samples)
@@ -86,6 +93,8 @@ def _title(train: Journal) -> str:
         f"{term['loss'].rpartition(':')[2]}({', '.join(f'{k}={v}' for k, v in term['arguments'].items())})"
         for term in terms
     ]
+    if "algorithm" in train["settings"]:
+        losses.append(f"{train['settings']['algorithm']}(beta={train['settings']['beta']})")
     return " + ".join(losses) or "a run"
 
 

@@ -23,15 +23,16 @@ def run(
     page: str,
     control: str | None = None,
     unlearning: str | None = None,
+    reward_model: str | None = None,
 ) -> None:
     """Write the page to `page`. Raises ArtifactError for a journal or samples that are none.
 
     `control` is the journal of another model's evaluation that this one is compared with, `unlearning` that of what is
-    still known.
+    still known, `reward_model` that of its training.
     """
     headline = json.loads(Path(numbers).read_text(encoding="utf-8"))
     rows = list(read_rows(samples, COMPLETIONS, COLUMNS))
-    more = {"control": control, "unlearning": unlearning}
+    more = {"control": control, "unlearning": unlearning, "reward_model": reward_model}
     found = {name: read_journal(path) for name, path in more.items() if path is not None}
     text = render_page(read_journal(train_journal), read_journal(evaluate_journal), headline, rows, **found)
     write_text(page, text)
