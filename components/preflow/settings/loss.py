@@ -11,7 +11,7 @@ import operator
 import pkgutil
 from collections.abc import Iterator
 from types import ModuleType
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_origin
 
 from pydantic import Field, SerializeAsAny, TypeAdapter, WrapValidator
 
@@ -30,7 +30,7 @@ def _sections() -> Iterator[type[LossSection]]:
 def _defined_in(module: ModuleType) -> Iterator[type[LossSection]]:
     for value in vars(module).values():
         own = isinstance(value, type) and issubclass(value, LossSection) and value.__module__ == module.__name__
-        if own and "name" in value.model_fields and not value.model_fields["name"].is_required():
+        if own and get_origin(value.model_fields["name"].annotation) is Literal:  # a fixed name, not a base or a file's
             yield value
 
 
