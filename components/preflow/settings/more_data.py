@@ -2,12 +2,13 @@
 
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from preflow.settings.data import ImportOptions
 from preflow.settings.section import setting
 
-Files = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+FilePath = Annotated[str, Field(min_length=1)]
+Files = Annotated[tuple[FilePath, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
 
 
 class MoreData(ImportOptions):

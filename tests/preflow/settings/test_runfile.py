@@ -35,12 +35,12 @@ def rso(**changes: Any) -> dict[str, Any]:
 
 REFUSED = [
     ({"model": "m"}, "no `method`"),
-    (dpo(method="dpp"), "Did you mean 'dpo'"),
+    (dpo(method="dpoo"), "Did you mean 'dpo'"),
     (dpo(trian={}), "trian: unknown setting. Did you mean 'train'"),
     (dpo(loss={"betta": 1}), "Did you mean 'beta'"),
     (dpo(loss={"beta": "big"}), "loss.dpo.beta: found 'big'"),
     (dpo(loss={"beta": 0}), "greater than 0"),
-    (dpo(loss={"name": "hinj"}), "expected tags: 'dpo'"),
+    (dpo(loss={"name": "hinj"}), "expected tags: .*'dpo'"),
     (dpo(loss={"name": "hinge"}), "does not fit dpo"),
     (dpo(generate={}), "'generate' has no effect for dpo"),
     (dpo(data={"prompts": "prompts.jsonl"}), "dpo starts from pairs"),
