@@ -22,6 +22,9 @@ OTHERS = (
     "preflow.losses.reward_model:bradley_terry_ranked",
     "preflow.losses.reward_model:ranking",
     "preflow.losses.d2o:d2o_masked",
+    "preflow.losses.wpo:wpo",
+    "preflow.losses.xpo:xpo",
+    "preflow.losses.nash_md:nash_md",
 )
 
 

@@ -74,12 +74,24 @@ def test_it_is_in_the_catalogue_and_compiles(desk: Desk) -> None:
 
 def test_its_test_passes_and_so_does_its_doctest(desk: Desk) -> None:
     python(desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/preflow/losses/test_rdpo.py")
-    python(desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "components/preflow/losses/rdpo.py")
+    python(
+        desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "components/preflow/losses/rdpo.py"
+    )
 
 
 @pytest.mark.journey
 def test_with_its_generated_files_it_keeps_the_house_rules(desk: Desk) -> None:
-    python(desk, "-m", "pytest", "-q", "tests/pipelines/test_golden.py", "-k", "files and rdpo", PREFLOW_REGENERATE="1", CI="")
+    python(
+        desk,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/pipelines/test_golden.py",
+        "-k",
+        "files and rdpo",
+        PREFLOW_REGENERATE="1",
+        CI="",
+    )
     python(desk, "tests/generated.py")
     python(desk, "-m", "pytest", "-q", "tests/architecture/test_house.py", "-k", "not model_library")
     python(desk, "-m", "pytest", "-q", "tests/preflow/losses/test_losses.py", "-k", "rdpo")

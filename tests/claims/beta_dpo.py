@@ -44,7 +44,11 @@ def rewards(seed: int) -> dict[str, float]:
     training, heldout = bandit.half(False), bandit.half(True)
     pairs = training.pairs(seed, PAIRS, flips=FLIPS)
     method = trained(training, pairs, seed, None)
-    points = {beta: (heldout.kl(theta), heldout.reward(theta)) for beta in GRID for theta in [trained(training, pairs, seed, beta)]}
+    points = {
+        beta: (heldout.kl(theta), heldout.reward(theta))
+        for beta in GRID
+        for theta in [trained(training, pairs, seed, beta)]
+    }
     return {
         "method": heldout.reward(method),
         "KL": heldout.kl(method),

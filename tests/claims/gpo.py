@@ -64,7 +64,9 @@ def frontiers(seed: int) -> tuple[dict[str, float], float]:
     frontier = [(0.0, start), *points["logistic"].values()]
     away = {}
     for name in GRID:
-        gaps = [abs(reward - at_kl(frontier, kl)) / (at_kl(frontier, kl) - start) for kl, reward in points[name].values()]
+        gaps = [
+            abs(reward - at_kl(frontier, kl)) / (at_kl(frontier, kl) - start) for kl, reward in points[name].values()
+        ]
         away[name] = max(gaps)
     kls = [points[name][0.4][0] for name in GRID]
     return away, max(kls) / min(kls)

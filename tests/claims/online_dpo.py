@@ -41,7 +41,12 @@ def run(seed: int) -> dict[str, float]:
     online = trained(gold, reference, seed, BETA, online=True)
     offline = {beta: trained(gold, reference, seed, beta, online=False) for beta in GRID}
     points = [(0.0, (reference.exp() @ gold).item()), *offline.values()]
-    return {"KL": online[0], "online": online[1], "offline": offline[BETA][1], "offline, same KL": at_kl(points, online[0])}
+    return {
+        "KL": online[0],
+        "online": online[1],
+        "offline": offline[BETA][1],
+        "offline, same KL": at_kl(points, online[0]),
+    }
 
 
 def trained(gold: Tensor, reference: Tensor, seed: int, beta: float, *, online: bool) -> tuple[float, float]:

@@ -35,7 +35,10 @@ def claim() -> Claim:
         },
         threshold=f"total variation < {CLOSE} at both betas on each of {SEEDS} seeds, > {FAR} without the penalty; KL falls as beta "
         f"rises; gold reward > the reference's + {GAIN} at beta {weak}",
-        holds=max(column("distance")) < CLOSE and min(column("free distance")) > FAR and order and min(column("gain")) > GAIN,
+        holds=max(column("distance")) < CLOSE
+        and min(column("free distance")) > FAR
+        and order
+        and min(column("gain")) > GAIN,
     )
 
 

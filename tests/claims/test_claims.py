@@ -1,8 +1,8 @@
 """Every method of the catalogue has a demonstration of its paper's central claim, and the claims hold that should."""
 
 import pytest
-from claims.kit import claim_names, demonstrate
 
+from claims.kit import claim_names, demonstrate
 from preflow.methods.catalogue import catalogue
 
 pytestmark = pytest.mark.claims
@@ -22,4 +22,6 @@ def test_claim(method: str) -> None:
     found = demonstrate(method)
     assert found.method == method
     assert found.measured and found.claim.endswith(".") and found.baseline and found.threshold
-    assert found.holds == (method not in NOT_REPRODUCED), f"{found.verdict}\nthreshold: {found.threshold}\n{found.numbers}"
+    assert found.holds == (method not in NOT_REPRODUCED), (
+        f"{found.verdict}\nthreshold: {found.threshold}\n{found.numbers}"
+    )

@@ -24,7 +24,9 @@ def table(claims: list[Claim]) -> str:
         f"| `{c.method}` | {c.claim} | {c.baseline} | {'<br>'.join(c.numbers.split('; '))} | {c.threshold} | {verdict(c)} |"
         for c in claims
     ]
-    return "\n".join(["| method | claim | against | measured | threshold | verdict |", "|---|---|---|---|---|---|", *rows])
+    return "\n".join(
+        ["| method | claim | against | measured | threshold | verdict |", "|---|---|---|---|---|---|", *rows]
+    )
 
 
 def verdict(claim: Claim) -> str:

@@ -32,7 +32,9 @@ def read_function(reference: str, folder: Path, what: str) -> OwnFunction:
     """
     place, _, name = reference.rpartition(":")
     if not place.endswith(".py") or not name.isidentifier():
-        raise SettingsError(f"{what} {reference!r}: expected FILE.py:FUNCTION. Name a Python file and a function in it.")
+        raise SettingsError(
+            f"{what} {reference!r}: expected FILE.py:FUNCTION. Name a Python file and a function in it."
+        )
     path = folder / Path(place).expanduser()
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))

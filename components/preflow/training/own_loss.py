@@ -34,7 +34,9 @@ def _check(found: Any, size: int, coupled: bool, where: str) -> None:
         raise OwnCodeError(f"{where} returned a Coupled, expected losses [B]. Set loss.coupled: true.")
     losses = found.losses if isinstance(found, Coupled) else found
     if not isinstance(losses, Tensor):
-        raise OwnCodeError(f"{where} returned {type(found).__name__}, expected a tensor [B]. Return one loss per example.")
+        raise OwnCodeError(
+            f"{where} returned {type(found).__name__}, expected a tensor [B]. Return one loss per example."
+        )
     if losses.shape != (size,):
         raise OwnCodeError(
             f"{where} returned a tensor of shape {tuple(losses.shape)}, expected ({size},): one loss per example. Leave the "

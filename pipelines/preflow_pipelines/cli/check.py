@@ -115,7 +115,9 @@ def _check_loss(plan: Any) -> None:
     from preflow.settings.train import TrainSettings
     from preflow.training.objectives import bind_terms
 
-    bind_terms(TrainSettings.parse(plan.sections["train"]).objective, plan.inputs["loss_file"].source.rpartition(":")[0])
+    bind_terms(
+        TrainSettings.parse(plan.sections["train"]).objective, plan.inputs["loss_file"].source.rpartition(":")[0]
+    )
 
 
 def _check_module(name: str, function: str) -> None:

@@ -9,7 +9,7 @@ from preflow.errors import SettingsError
 from preflow.settings.plan import Plan, make_plan
 from preflow.settings.runfile import RunFile, parse_run_file
 
-LOSSES = '''
+LOSSES = """
 from preflow.losses.logps import margin
 
 
@@ -28,13 +28,15 @@ def stateful(policy_chosen_logps, state): ...
 def many(*logps): ...
 def wrong_role(policy_winner_logps): ...
 def no_policy(reference_chosen_logps): ...
-'''
+"""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "my_losses.py").write_text(LOSSES)
-    (tmp_path / "my_rules.py").write_text("def ends(scores, order):\n    return []\n\ndef one(scores):\n    return []\n")
+    (tmp_path / "my_rules.py").write_text(
+        "def ends(scores, order):\n    return []\n\ndef one(scores):\n    return []\n"
+    )
     (tmp_path / "broken.py").write_text("x = 1\ndef f(:\n")
     (tmp_path / "model").mkdir()
     for name in ("pairs.jsonl", "scored.jsonl", "prompts.jsonl", "scorers.py"):

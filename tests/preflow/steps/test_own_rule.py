@@ -66,7 +66,10 @@ def test_its_pairs_are_rows_as_ours_are(table: Table) -> None:
 @pytest.mark.parametrize(
     ("rule", "words"),
     [
-        ("same", r"my_rules.py: same, for prompt \w+, returned the pair \(0, 0\), expected two different places from 0 to 2"),
+        (
+            "same",
+            r"my_rules.py: same, for prompt \w+, returned the pair \(0, 0\), expected two different places from 0 to 2",
+        ),
         ("beyond", r"returned the pair \(0, 9\)"),
         ("no_pairs", r"returned 3, expected pairs of places. Return \[\(chosen, rejected\), ...\]"),
         ("raises", r"my_rules.py line 19: TypeError: .* Mend the function"),

@@ -29,9 +29,7 @@ TEXTS = ["good a cat", "bad a cat", "good the dog sees", "bad the dog", "good"]
 
 
 @pytest.fixture(scope="module")
-def reward_models(
-    tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_tokenizer: Path
-) -> dict[str, str]:
+def reward_models(tmp_path_factory: pytest.TempPathFactory, tiny_model: Path, tiny_tokenizer: Path) -> dict[str, str]:
     """A scalar and a pairwise one that prefer texts with the word good."""
     folder, found = tmp_path_factory.mktemp("reward models"), {}
     write_rows(folder / "pairs", PAIRS, tiny.pair_rows(16))

@@ -54,7 +54,9 @@ def bound(path: str, name: str, **more: Any) -> Any:
     return bind_terms([Term(loss=f"loss_file:{name}", roles=ROLES, **more)], path)[0]
 
 
-def train(folder: Path, model: Path, tokenizer: Path, term: dict[str, Any], loss_file: str | None = None) -> list[float]:
+def train(
+    folder: Path, model: Path, tokenizer: Path, term: dict[str, Any], loss_file: str | None = None
+) -> list[float]:
     """The losses of a short training."""
     folder.mkdir()
     write_rows(folder / "pairs", PAIRS, tiny.pair_rows(12))

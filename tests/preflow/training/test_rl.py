@@ -392,7 +392,15 @@ def test_two_processes_give_the_same_update(tmp_path: Path) -> None:
     here = Path(__file__)
     script = tmp_path / "worker.py"
     script.write_text(WORKER.format(paths=[str(here.parents[2]), str(here.parent)], out=str(tmp_path / "rank")))
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone", str(script)]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--nproc_per_node=2",
+        "--master_port=0",
+        "--standalone",
+        str(script),
+    ]
     subprocess.run(command, check=True, capture_output=True, timeout=240)
     settings = settings_of("ppo", beta=0.2)
     module = TokenNumbers(SequenceLogps(tiny.tiny_network(family="gpt2").double()), network())

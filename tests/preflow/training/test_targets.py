@@ -49,7 +49,11 @@ def test_without_either_a_pair_keeps_its_own() -> None:
 
 
 def test_slic_names_the_role_that_it_keeps_likely() -> None:
-    for target, role, stream in (("chosen", "chosen", "data"), ("best", "best", "data"), ("targets", "completion", "companion")):
+    for target, role, stream in (
+        ("chosen", "chosen", "data"),
+        ("best", "best", "data"),
+        ("targets", "completion", "companion"),
+    ):
         loss = SLiCLoss(regularization=0.2, target=target)
         calibration, nll = bind_terms(loss.terms())
         assert (nll.term.roles, nll.term.stream, nll.term.coefficient) == ({"target": role}, stream, 0.2)

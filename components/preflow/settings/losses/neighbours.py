@@ -88,16 +88,6 @@ class RPOLoss(LossSection):
     )
 
 
-class WPOLoss(LossSection):
-    function: ClassVar[str] = "preflow.losses.wpo:wpo"
-
-    name: Literal["wpo"] = setting(
-        "wpo", "DPO, weighted by how likely the pair is on-policy", source="arXiv 2406.11827"
-    )
-    beta: float = setting(0.01, "strength of the KL penalty", source=INDEX, gt=0.0)
-    clamp: bool = setting(True, "cut the weight at 1", source="official code; TRL does not")
-
-
 class DiscoPOPLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.discopop:discopop"
 
@@ -106,11 +96,3 @@ class DiscoPOPLoss(LossSection):
     )
     beta: float = setting(0.05, "strength of the KL penalty", source=INDEX, gt=0.0)
     tau: float = setting(0.05, "width of the change between both", source=INDEX, gt=0.0, le=1.0)
-
-
-class XPOLoss(LossSection):
-    function: ClassVar[str] = "preflow.losses.xpo:xpo"
-
-    name: Literal["xpo"] = setting("xpo", "DPO + alpha * log pi(the reference's sample)", source="arXiv 2405.21046")
-    beta: float = setting(0.1, "strength of the KL penalty", source="TRL 1.10", gt=0.0)
-    alpha: float = setting(1e-5, "strength of the exploration bonus", source="TRL 1.10", ge=0.0)

@@ -25,7 +25,9 @@ READ = {"takes": "the file", "place": "the method's page"}
 class LossPlace(Section):
     """What the method's own loss finds, and so does the one in its place."""
 
-    roles: dict[str, str] = setting(PAIR, "role in the loss's signature -> role in the data", source="the method's page")
+    roles: dict[str, str] = setting(
+        PAIR, "role in the loss's signature -> role in the data", source="the method's page"
+    )
     samples: bool = setting(False, "whether the rows have the policy's own samples", source="the method's page")
     standardise_scores: bool = setting(False, "whether scores are standardised", source="the method's page")
     own_law: bool = setting(False, "whether samples must be of the policy's own law", source="the method's page")
@@ -49,7 +51,9 @@ class FileLoss(LossSection):
     mean: Reduction = setting(
         "example_mean", "over the whole optimizer batch", source="every pairwise paper", alias="reduction"
     )
-    takes: tuple[str, ...] = Field((), description="the function's parameters", json_schema_extra={"source": "the file"})
+    takes: tuple[str, ...] = Field(
+        (), description="the function's parameters", json_schema_extra={"source": "the file"}
+    )
     place: LossPlace = Field(
         LossPlace(), description="what it finds", json_schema_extra={"source": "the method's page"}
     )
@@ -169,5 +173,3 @@ def _role(name: str) -> str:
     """The role that a parameter speaks of; "" for a column of the example."""
     match = ROLES.match(name)
     return (match["one"] or match["two"]) if match else ""
-
-

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Literal
 
-from preflow.settings.objective import COMPLETION, LossSection
+from preflow.settings.objective import LossSection
 from preflow.settings.section import setting
 
 
@@ -69,13 +69,3 @@ class REBELLoss(LossSection):
     @property
     def beta_equivalent(self) -> float:
         return 1 / self.eta
-
-
-class NashMDLoss(LossSection):
-    function: ClassVar[str] = "preflow.losses.nash_md:nash_md"
-    roles: ClassVar[dict[str, str]] = COMPLETION
-
-    name: Literal["nash_md"] = setting(
-        "nash_md", "policy gradient on P(beats the mixture), with a KL penalty", source="arXiv 2312.00886"
-    )
-    beta: float = setting(0.1, "strength of the KL penalty", source="TRL 1.10", ge=0.0)

@@ -17,8 +17,8 @@ from preflow.selection.grouping import by_prompt
 from preflow.selection.targets import grpo_advantages, rloo_advantages
 from preflow.selection.win_rates import ROUNDING, win_rates
 from preflow.settings.pairs import MAKES_COMPLETIONS, PairsSettings
-from preflow.steps.build_pairs.report import pairs_report
 from preflow.steps.build_pairs.own_rule import own_rule
+from preflow.steps.build_pairs.report import pairs_report
 from preflow.steps.build_pairs.rules import Choice, Rule, Tally, choose, preference
 from preflow.steps.build_pairs.standing import Standing, standing_of
 from preflow.steps.kit import Step

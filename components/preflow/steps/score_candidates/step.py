@@ -13,9 +13,7 @@ from preflow.settings.score import ScoreSettings
 from preflow.steps.kit import Step
 
 
-def run(
-    step: Step, *, prompts: str, completions: str, scorer: str, scored: str, teacher: str | None = None
-) -> None:
+def run(step: Step, *, prompts: str, completions: str, scorer: str, scored: str, teacher: str | None = None) -> None:
     """Write the candidates again, with score, scorer and unit. `scorer` is a file, or the folder of a reward model."""
     settings = step.settings(ScoreSettings)
     scoring = open_scoring(scorer, settings)

@@ -1,14 +1,17 @@
 """Reinforcement learning: prompts and a scorer in, a policy out that was trained on its own texts."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from transformers import PreTrainedModel
 
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.manifest import read_manifest
 from preflow.artifacts.prompts import read_answers, read_prompts
 from preflow.errors import DataError, Problem
 from preflow.models.load import device, load_model, use_all_cores
-from preflow.models.scoring.interface import open_scoring
+from preflow.models.scoring.interface import Scoring, open_scoring
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.models.values import TokenNumbers, ValueNetwork, value_network
 from preflow.settings.rl import RLSettings
@@ -39,36 +42,7 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     if settings.dtype != "float32" and settings.lora is None:
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     with deferred_stop() as stop_requested:
-
-        def leave_if_asked() -> None:
-            if stop_requested():
-                raise StopRequested
-
-        def sampling(done: int, total: int) -> None:
-            step.progress(trainer.step, trainer.total, "updates", f"sampling {done} of {total}")
-
-        collector = Collector(
-            module,
-            reference,
-            contract,
-            scoring,
-            questions,
-            settings,
-            device(),
-            progress=sampling,
-            leave_if_asked=leave_if_asked,
-        )
-        trainer = RLTrainer(
-            module,
-            collector.prompts,
-            collector,
-            settings,
-            trained=trained_parameters(policy),
-            value={f"value.{name}": each for name, each in network.named_parameters()} if network else {},
-            checkpoints=step.checkpoints,
-            observer=step,
-            should_stop=stop_requested,
-        )
+        trainer = _trainer(step, settings, module, reference, contract, scoring, questions, stop_requested)
         finished = trainer.run()
         if finished:
             facts = {"trained_from": read_manifest(model).digest, "prompts": file_sha256(prompts)}
@@ -82,6 +56,51 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     step.fact("scorer", scoring.name)
     step.fact("trained_parameters", sum(value.numel() for value in trainer.parameters.values()))
     remove_checkpoints(step.checkpoints)
+
+
+def _trainer(
+    step: Step,
+    settings: RLSettings,
+    module: TokenNumbers,
+    reference: PreTrainedModel | None,
+    contract: Tokenizer,
+    scoring: Scoring,
+    questions: list[Question],
+    stop_requested: Callable[[], bool],
+) -> RLTrainer:
+    """A trainer that collects its own texts, tells how far it is, and can be stopped while it samples."""
+
+    def leave_if_asked() -> None:
+        if stop_requested():
+            raise StopRequested
+
+    def sampling(done: int, total: int) -> None:
+        step.progress(trainer.step, trainer.total, "updates", f"sampling {done} of {total}")
+
+    collector = Collector(
+        module,
+        reference,
+        contract,
+        scoring,
+        questions,
+        settings,
+        device(),
+        progress=sampling,
+        leave_if_asked=leave_if_asked,
+    )
+    network = module.network
+    trainer = RLTrainer(
+        module,
+        collector.prompts,
+        collector,
+        settings,
+        trained=trained_parameters(module.sequences.model),
+        value={f"value.{name}": each for name, each in network.named_parameters()} if network else {},
+        checkpoints=step.checkpoints,
+        observer=step,
+        should_stop=stop_requested,
+    )
+    return trainer
 
 
 def _questions(path: str, with_answers: bool) -> list[Question]:
