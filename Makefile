@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 export PYTHONUNBUFFERED = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help setup demo test check journey claims bench docs golden ci clean
+.PHONY: help setup demo test check journey claims crosscheck bench docs golden ci clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -38,8 +38,12 @@ check: setup ## linter, types, import contracts, generated files
 	$(BIN)/python tests/generated.py --check
 
 bench: setup ## speed and memory, with ratios against named alternatives
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group bench
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group trl
 	$(BIN)/python tests/bench/run.py
+
+crosscheck: setup ## our losses against TRL's, which this installs
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group trl
+	$(BIN)/pytest -q -m trl
 
 docs: setup ## write the generated parts of README.md and docs/
 	$(BIN)/python tests/generated.py

@@ -35,7 +35,8 @@ def _defined_in(module: ModuleType) -> Iterator[type[LossSection]]:
 
 
 LOSSES = tuple(_sections())
-_OURS: TypeAdapter[Any] = TypeAdapter(Annotated[functools.reduce(operator.or_, LOSSES), Field(discriminator="name")])
+_ANY_OF_OURS: Any = Annotated[functools.reduce(operator.or_, LOSSES), Field(discriminator="name")]
+_OURS: TypeAdapter[Any] = TypeAdapter(_ANY_OF_OURS)
 _OWN = TypeAdapter(FileLoss)
 
 

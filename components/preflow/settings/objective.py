@@ -33,6 +33,8 @@ class LossSection(Section):
     own_law: ClassVar[bool] = False
     values: ClassVar[bool] = False
 
+    name: str
+
     def keyword_arguments(self) -> dict[str, Any]:
         """The keyword arguments that the loss function is called with."""
         return self.model_dump(mode="json", exclude={"name", *self.extras})

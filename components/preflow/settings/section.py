@@ -93,4 +93,5 @@ def _alternatives(annotation: Any) -> list[type]:
 
 def _kinds_of(model: type) -> list[type]:
     """Classes made from a class, all the way down."""
-    return [kind for each in model.__subclasses__() for kind in (each, *_kinds_of(each))]
+    direct: list[type] = model.__subclasses__()
+    return [kind for each in direct for kind in (each, *_kinds_of(each))]
