@@ -41,6 +41,9 @@ bench: setup ## speed and memory, with ratios against named alternatives
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group trl
 	$(BIN)/python tests/bench/run.py
 
+claims: setup ## every method's central claim, measured: writes docs/claims.md
+	PYTHONPATH=tests $(BIN)/python -m claims.write
+
 crosscheck: setup ## our losses against TRL's, which this installs
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraints constraints.txt --group trl
 	$(BIN)/pytest -q -m trl

@@ -1,8 +1,15 @@
 """Fixtures that many tests share."""
 
+import os
 from pathlib import Path
 
 import pytest
+
+if worker := os.environ.get(
+    "PYTEST_XDIST_WORKER"
+):  # a core each, before torch counts them: workers must not wait for each other
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
 
 import tiny
 

@@ -77,7 +77,7 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
         ]
         unnamed = [kind for kind in inner if "name" in kind.model_fields and kind.model_fields["name"].is_required()]
         if inner:
-            model = (tagged or unnamed or inner)[0]
+            model = (tagged or unnamed[-1:] or inner)[0]  # the last is the most special one
     names = sorted(field.alias or name for name, field in model.model_fields.items())
     close = difflib.get_close_matches(str(location[-1]), names, n=1)
     meant = f" Did you mean {close[0]!r}?" if close else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -47,7 +48,7 @@ def test_methods_as_json(tmp_path: Path) -> None:
 def test_what_init_writes_is_a_run_file(method: str, full: tuple[str, ...], tmp_path: Path) -> None:
     text = preflow("init", method, *full, home=tmp_path).stdout
     (tmp_path / "run.yaml").write_text(text)
-    for name in ("pairs.jsonl", "prompts.jsonl", "my_scorers.py"):
+    for name in re.findall(r"\w+\.(?:jsonl|py)\b", text):
         (tmp_path / name).touch()
     (tmp_path / "my-model").mkdir()
     make_plan(load_run_file(tmp_path / "run.yaml", ("seed=5",)), tmp_path)

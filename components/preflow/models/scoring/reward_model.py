@@ -53,8 +53,8 @@ class RankerScoring(Scoring):
         logits = self.model.first_wins([*pairs, *((second, first) for first, second in pairs)])
         there, back = logits[: len(pairs)], logits[len(pairs) :]
         return [
-            pointwise_reward(order_average(sigmoid(first), sigmoid(second)))
-            for first, second in zip(there, back, strict=True)
+            0.0 if first == second else pointwise_reward(order_average(sigmoid(ahead), sigmoid(behind)))
+            for (first, second), ahead, behind in zip(pairs, there, back, strict=True)  # equal texts: no rounding
         ]
 
 
