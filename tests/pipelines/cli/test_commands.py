@@ -12,6 +12,7 @@ from typing import Any
 import click
 import pytest
 import yaml
+from click.testing import CliRunner
 
 from preflow.methods.catalogue import catalogue
 from preflow.settings.plan import make_plan
@@ -27,6 +28,13 @@ def preflow(*arguments: str, home: Path, code: int = 0) -> "subprocess.Completed
     )
     assert found.returncode == code, found.stderr + found.stdout
     return found
+
+
+def init(*arguments: str) -> str:
+    """What `preflow init` writes, in this process."""
+    found = CliRunner().invoke(cli, ["init", *arguments])
+    assert found.exit_code == 0, found.output
+    return found.stdout
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -46,7 +54,7 @@ def test_methods_as_json(tmp_path: Path) -> None:
 @pytest.mark.parametrize("method", sorted(catalogue()))
 @pytest.mark.parametrize("full", [(), ("--full",)])
 def test_what_init_writes_is_a_run_file(method: str, full: tuple[str, ...], tmp_path: Path) -> None:
-    text = preflow("init", method, *full, home=tmp_path).stdout
+    text = init(method, *full)
     (tmp_path / "run.yaml").write_text(text)
     for name in re.findall(r"\w+\.(?:jsonl|py)\b", text):
         (tmp_path / name).touch()
@@ -55,12 +63,10 @@ def test_what_init_writes_is_a_run_file(method: str, full: tuple[str, ...], tmp_
     assert len([line for line in text.splitlines() if not line.startswith("#")]) <= (200 if full else 12)
 
 
-def test_init_and_full_init_mean_the_same(tmp_path: Path) -> None:
+def test_init_and_full_init_mean_the_same() -> None:
     """Every default that --full writes is the default that holds when it is not written."""
     for method in catalogue():
-        short, full = (
-            yaml.safe_load(preflow("init", method, *extra, home=tmp_path).stdout) for extra in ((), ("--full",))
-        )
+        short, full = (yaml.safe_load(init(method, *extra)) for extra in ((), ("--full",)))
         for section, values in short.items():
             if isinstance(values, dict) and section != "evaluate":
                 assert {key: full[section][key] for key in values} == values or section in (

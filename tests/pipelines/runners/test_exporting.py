@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from finished_run import digest_of, write_run
 from preflow.artifacts.files import write_json
 from preflow.errors import ArtifactError, ModelError, SettingsError
 from preflow.models.handoff import check_reproduction
-from preflow_pipelines.runners.exporting import export_run
+from preflow_pipelines.runners.exporting import Export, export_run
 from preflow_pipelines.runners.finished import finished_model
 from preflow_pipelines.runners.folder import RunFolder
 
@@ -28,8 +29,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     return write_run(tmp_path_factory.mktemp("desk"), DPO | LORA)
 
 
-def test_what_is_handed_on(finished: RunFolder, tmp_path: Path) -> None:
-    found = export_run(finished, tmp_path / "new" / "out").as_dict()
+@pytest.fixture(scope="module")
+def exported(finished: RunFolder, tmp_path_factory: pytest.TempPathFactory) -> Export:
+    """What was handed on of it; read only."""
+    return export_run(finished, tmp_path_factory.mktemp("exported") / "new" / "out")
+
+
+def test_what_is_handed_on(finished: RunFolder, exported: Export) -> None:
+    found = exported.as_dict()
     assert found["check"]["difference"] <= 1e-5 and found["check"]["adapter"] <= 1e-3 and found["check"]["prompts"] == 3
     assert set(found["files"]) == {
         "README.md",
@@ -42,16 +49,15 @@ def test_what_is_handed_on(finished: RunFolder, tmp_path: Path) -> None:
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    assert [path.name for path in (tmp_path / "new").iterdir()] == ["out"], "nothing beside it"
-    out, trained = tmp_path / "new" / "out", finished.path / "outputs" / "train-preference" / "trained"
+    assert [path.name for path in exported.folder.parent.iterdir()] == ["out"], "nothing beside it"
+    out, trained = exported.folder, finished.path / "outputs" / "train-preference" / "trained"
     weights, expected = load_file(out / "model.safetensors"), load_file(trained / "model.safetensors")
     assert all(torch.equal(weights[name], expected[name]) for name in expected)
     assert json.loads((out / "generation_config.json").read_text())["eos_token_id"] == 1, "where completions end"
 
 
-def test_the_card_says_all_and_names_no_place(finished: RunFolder, tmp_path: Path) -> None:
-    export_run(finished, tmp_path / "out")
-    card = (tmp_path / "out" / "README.md").read_text()
+def test_the_card_says_all_and_names_no_place(finished: RunFolder, exported: Export) -> None:
+    card = (exported.folder / "README.md").read_text()
     front = yaml.safe_load(card.split("---")[1])
     assert front["library_name"] == "transformers" and "dpo" in front["tags"]
     about = finished.about
@@ -68,7 +74,7 @@ def test_the_card_says_all_and_names_no_place(finished: RunFolder, tmp_path: Pat
         "learning_rate: 1.0e-06",
     ):
         assert said in card, said
-    texts = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in (".json", ".md", ".jinja")]
+    texts = [path.read_text() for path in exported.folder.rglob("*") if path.suffix in (".json", ".md", ".jinja")]
     for text in texts:
         assert str(finished.path.parents[2]) not in text
         assert not re.search(r"(?<![\w.:/])/(home|tmp|root|Users|work)\b", text)
@@ -107,9 +113,10 @@ def test_damaged_and_missing_models_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists() and not list(tmp_path.glob(".out*"))
 
 
-def test_other_weights_and_other_templates_are_found(finished: RunFolder, tmp_path: Path) -> None:
+@pytest.mark.journey
+def test_other_weights_and_other_templates_are_found(finished: RunFolder, exported: Export, tmp_path: Path) -> None:
     """The check compares what was trained with what plain transformers finds."""
-    export_run(finished, tmp_path / "out")
+    shutil.copytree(exported.folder, tmp_path / "out")
     trained = finished.path / "outputs" / "train-preference" / "trained"
     tokenizer = Path(finished.about["inputs"]["tokenizer"]["uri"])
     weights = load_file(tmp_path / "out" / "model.safetensors")

@@ -153,49 +153,43 @@ def test_padding_does_not_matter() -> None:
 
 
 WORKER = """
-import sys, json
+import sys
 sys.path[:0] = {paths}
-import torch, torch.distributed
+import torch
 from accelerate import Accelerator
 import tiny, numpy as np
-from test_gradient import objective, ragged_stream
+from test_gradient import CASES, objective, ragged_stream
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.training.gradient import GradientEngine, OptimizerBatch
 accelerator = Accelerator(cpu=True)
-model = tiny.tiny_network(family="gpt2").double()
-module = accelerator.prepare(SequenceLogps(model))
-stream = ragged_stream()
-engine = GradientEngine(module, {{"data": stream}}, objective({name!r}), micro_batch_tokens={budget}, device=accelerator.device,
-                        no_sync=lambda: accelerator.no_sync(module))
-assert engine.world == 2
-result = engine.accumulate(OptimizerBatch({{"data": np.arange(len(stream))}}))
-flat = torch.cat([p.grad.flatten() for p in model.parameters()])
-torch.save({{"gradient": flat, "loss": result.loss}}, {out!r} + str(engine.rank))
+found = []
+for name, budget in CASES:
+    model = tiny.tiny_network(family="gpt2").double()
+    module = accelerator.prepare(SequenceLogps(model))
+    stream = ragged_stream()
+    engine = GradientEngine(module, {{"data": stream}}, objective(name), micro_batch_tokens=budget, device=accelerator.device,
+                            no_sync=lambda: accelerator.no_sync(module))
+    assert engine.world == 2
+    result = engine.accumulate(OptimizerBatch({{"data": np.arange(len(stream))}}))
+    found.append({{"gradient": torch.cat([p.grad.flatten() for p in model.parameters()]), "loss": result.loss}})
+torch.save(found, {out!r} + str(engine.rank))
 """
+CASES = [("separable", 60), ("coupled", 60), ("separable", 10_000)]
+"""The last has one micro-batch for two processes: one of them takes a weightless turn."""
 
 
-@pytest.mark.parametrize(("name", "budget"), [("separable", 60), ("coupled", 60), ("separable", 10_000)])
-def test_two_processes_give_the_same_gradient(name: str, budget: int, tmp_path: Path) -> None:
-    """The last case has one micro-batch for two processes: one of them takes a weightless turn."""
+def test_two_processes_give_the_same_gradient(tmp_path: Path) -> None:
     here = Path(__file__)
-    paths = [str(here.parents[2]), str(here.parent)]
     script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(paths=paths, name=name, budget=budget, out=str(tmp_path / "rank")))
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=0",
-        "--standalone",
-        str(script),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
-    expected, loss = gradient(name, 60)
+    script.write_text(WORKER.format(paths=[str(here.parents[2]), str(here.parent)], out=str(tmp_path / "rank")))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
+    subprocess.run([*launch, str(script)], check=True, capture_output=True, timeout=240)
     for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}", weights_only=True)
-        assert (found["gradient"] - expected).norm() / expected.norm() < 1e-10
-        assert found["loss"] == pytest.approx(loss, rel=1e-10)
+        results = torch.load(tmp_path / f"rank{rank}", weights_only=True)
+        for (name, _), found in zip(CASES, results, strict=True):
+            expected, loss = gradient(name, 60)
+            assert (found["gradient"] - expected).norm() / expected.norm() < 1e-10
+            assert found["loss"] == pytest.approx(loss, rel=1e-10)
 
 
 def test_model_check_passes_for_the_families_we_build() -> None:
