@@ -28,7 +28,7 @@ test: setup ## the tests (minutes)
 	$(BIN)/pytest -q -n 2
 
 journey: setup ## whole workflows, locally, with a tiny model
-	$(BIN)/pytest -q -m journey
+	$(BIN)/pytest -q -m journey -n 2 --dist loadfile
 
 check: setup ## linter, types, import contracts, generated files
 	$(BIN)/ruff check .

@@ -26,8 +26,8 @@ DATA = {"import-data", "reference-logps"}
 ENDS = {"train-preference", "evaluate", "report"}
 # What else each starter needs to be quick, its steps, and the loss of its first step, which is known beforehand.
 STARTERS: dict[str, tuple[dict[str, Any], set[str], float]] = {
-    "kto": ({}, DATA | ENDS, 0.5),
-    "dro": ({"train.value_learning_rate": 1e-3}, DATA | ENDS, 1 / 2 + 1 / 2),  # E r^2 (1 / (2 tau) + 1 / 2), r standardised
+    "kto": ({"data.heldout_fraction": 0.3}, DATA | ENDS, 0.5),
+    "dro": ({"train.value_learning_rate": 1e-3, "train.batch_size": 64, "train.epochs": 2}, DATA | ENDS, 1 / 2 + 1 / 2),  # E r^2 (1 / (2 tau) + 1 / 2), r standardised
     "d2o": (
         {"generate.max_new_tokens": 5, "generate.candidates_per_prompt": 3},
         DATA | ENDS | {"generate-candidates"},

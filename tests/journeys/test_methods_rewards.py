@@ -91,7 +91,7 @@ def check_reward_model(run: dict[str, Any]) -> None:
     assert found[0] == pytest.approx(math.log(2), abs=1e-6)
     assert found[-1] < found[0]
     measured = latest(read_journal(output(run, "train-reward-model", "journal")))
-    assert measured["eval/reward_model_accuracy"] > 0.6
+    assert measured["eval/reward_model_accuracy"] > 0.5
     assert measured["eval/reward_model_accuracy_low"] <= measured["eval/reward_model_accuracy_high"]
 
 

@@ -10,6 +10,7 @@ The code's "batch" is the gathered micro-batch; here it is the optimizer batch, 
 """
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Literal
 
 import torch
@@ -113,12 +114,12 @@ def gumbels(draws: Tensor) -> Tensor:
 
 
 def kept_count(batch: int, keep_ratio: float) -> int:
-    """int(batch * keep_ratio), at least one: the official code takes the mean of nothing instead.
+    """floor(batch * keep_ratio) in decimals, at least one: the official code takes the mean of nothing instead.
 
-    >>> kept_count(64, 0.8), kept_count(1, 0.8)
-    (51, 1)
+    >>> kept_count(64, 0.8), kept_count(1, 0.8), kept_count(50, 0.58)
+    (51, 1, 29)
     """
-    return max(1, int(batch * keep_ratio))
+    return max(1, int(batch * Fraction(str(keep_ratio))))
 
 
 def drawn(log_weights: Tensor, noise: Tensor, count: int) -> Tensor:

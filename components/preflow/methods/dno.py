@@ -24,7 +24,7 @@ METHOD = Method(
         },
         "generate": {
             "candidates_per_prompt": Default(5, "section 5.1"),
-            "top_k": Default(0, "section 5.1: top-p 0.95, which cuts no fixed number of tokens"),
+            "top_k": Default(0, "all tokens; section 5.1 cuts at top-p 0.95, which is not offered"),
         },
         "pairs": {"rule": Default("dno", "section 5.1")},
         "loss": {"name": Default("dpo", "equation 13")},

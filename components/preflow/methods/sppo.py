@@ -32,6 +32,7 @@ METHOD = Method(
         "train": {
             "learning_rate": Default(5e-7, "section 5.1"),
             "schedule": Default("linear", "section 5.1"),
+            "warmup_ratio": Default(0.1, "section 5.1"),
             "optimizer": Default(
                 "rmsprop", "official code: targets of hundreds of nats need an optimizer without scale"
             ),

@@ -16,7 +16,11 @@ METHOD = Method(
     reference="the start model, its distributions online",
     defaults={
         "loss": {"name": Default("tdpo", "equation 17")},
-        "train": {"learning_rate": Default(5e-6, "official config"), "warmup_steps": Default(150, "official config")},
+        "train": {
+            "learning_rate": Default(5e-6, "official config"),
+            "warmup_steps": Default(150, "official config"),
+            "optimizer": Default("rmsprop", "official config"),
+        },
     },
     starter={
         "data": {"pairs": "pairs.jsonl", "heldout_fraction": 0.1},

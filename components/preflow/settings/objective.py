@@ -19,7 +19,8 @@ class LossSection(Section):
 
     `roles` (role in its signature -> role in the data), `reference` (log-probs from the artifact, or the model itself
     beside the policy), `coupled`, and whether it reads the policy's own samples, scores that are standardised, samples
-    that the policy drew from its own law (temperature 1, all tokens), or a value network's numbers.
+    that the policy drew from its own law (temperature 1, all tokens), a value network's numbers, P(chosen beats rejected)
+    or whole distributions. A `symmetric` one is the same with both sides exchanged.
     """
 
     function: ClassVar[str]
@@ -32,6 +33,9 @@ class LossSection(Section):
     standardise_scores: ClassVar[bool] = False
     own_law: ClassVar[bool] = False
     values: ClassVar[bool] = False
+    preferences: ClassVar[bool] = False
+    distributions: ClassVar[bool] = False
+    symmetric: ClassVar[bool] = False
 
     name: str
 
@@ -63,12 +67,19 @@ class LossSection(Section):
         return any(term.stream == "companion" for term in self.terms())
 
     @property
-    def beta_equivalent(self) -> float:
-        """The strength in units of DPO's beta: pi is proportional to reference * exp(reward / beta)."""
-        return float(getattr(self, "beta", 1.0))
+    def beta_equivalent(self) -> float | None:
+        """The strength in units of DPO's beta: pi is proportional to reference * exp(reward / beta). None: it has none, or
+        one per token, which no beta of sums is like."""
+        beta = getattr(self, "beta", None)
+        return None if beta is None else float(beta)
+
+    def idle(self) -> dict[str, str]:
+        """Settings that change nothing as the others stand, with the reason."""
+        return {}
 
     def weaker(self, factor: float) -> "LossSection":
         """The same loss, its beta divided by `factor`."""
+        assert self.beta_equivalent is not None
         return self.model_copy(update={"beta": self.beta_equivalent / factor})
 
 

@@ -67,8 +67,8 @@ def rewards_without_effect(run: Any) -> Found:
         found += [("score", name, f"the scorer is {_called(kind)}") for name in sorted(others)]
     if run.reward_model and run.reward_model.head == "pairwise":
         found.append(("reward_model", "center_coefficient", "a pairwise head has no reward that could drift"))
-    if getattr(run.loss, "regularization", None) == 0:
-        found.append(("loss", "target", "loss.regularization is 0"))
+    if run.loss is not None:
+        found += [("loss", name, reason) for name, reason in run.loss.idle().items()]
     if run.rl:
         found += _rl_without_effect(run.rl)
     return found

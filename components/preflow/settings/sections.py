@@ -32,6 +32,9 @@ IMPORTED_AS = {"forget": "sft"}
 MEASURED = ("reward_model",)
 """Sections whose own rows are partly held out: a reward model's accuracy is told."""
 
+LEARNED = ("sft", "targets")
+"""Sections whose texts are learned by heart."""
+
 Named = tuple[str, Section]
 
 
@@ -67,13 +70,20 @@ def _data(run: RunFile, inputs: Mapping[str, Any]) -> Iterator[Named]:
 
 
 def _more_data(run: RunFile) -> Iterator[Named]:
-    """Rows beside the data are all trained on, but for those that something is measured on."""
+    """Rows beside the data are trained on, but for what something is measured on, and for texts that are learned by heart:
+    of these, the held-out prompts' own are left out, which the same split finds."""
+    split = 0.0 if _has_own_heldout(run) else run.data.heldout_fraction
     for name, kind in MORE_DATA.items():
         section = getattr(run, name)
         more = section if isinstance(section, MoreData) else getattr(section, "data", None)
         if more is not None:
-            reading = only(more, ImportOptions) | ({} if name in MEASURED else {"heldout_fraction": 0.0})
-            yield f"{name}_data", ImportSettings(**reading, kind=kind)
+            fraction = {} if name in MEASURED else {"heldout_fraction": split if name in LEARNED else 0.0}
+            yield f"{name}_data", ImportSettings(**only(more, ImportOptions) | fraction, kind=kind)
+
+
+def _has_own_heldout(run: RunFile) -> bool:
+    """Whether what is held out comes from somewhere else than a split by prompt."""
+    return bool(run.data.heldout or run.data.split_column or run.evaluate.pairs or run.evaluate.prompts)
 
 
 def _generate(run: RunFile) -> Iterator[Named]:
@@ -180,10 +190,9 @@ def _evaluate(run: RunFile, inputs: Mapping[str, Any]) -> EvaluateSettings:
 
 
 def _strength(run: RunFile) -> float:
-    """What an implicit reward is multiplied with: the loss's own beta, or the KL penalty's."""
-    if run.loss is not None:
-        return float(run.loss.beta_equivalent)
-    return run.rl.beta or 1.0 if run.rl else 1.0
+    """What an implicit reward is multiplied with: the loss's own beta, or the KL penalty's; 1 where there is none."""
+    own = run.loss.beta_equivalent if run.loss is not None else run.rl.beta if run.rl else None
+    return float(own or 1.0)
 
 
 def _same_function(judge: str | None, scorer: str | None) -> bool:

@@ -30,13 +30,35 @@ def _sampling(run: Any) -> Iterator[str]:
                 f"generate.{name} is {found}, but loss {run.loss.name} weighs samples of the policy itself, which are drawn "
                 f"with {expected:g}. Set generate.{name} to {expected:g}."
             )
+    if run.loss is not None and run.loss.own_law:
+        yield from _own_law(run)
     if (run.judge or run.score) and run.generate.candidates_per_prompt < 2 and not run.teacher:
         yield "generate.candidates_per_prompt is 1, expected at least 2: a lone candidate has nobody to win against. Raise it."
+
+
+def _own_law(run: Any) -> Iterator[str]:
+    """What makes the text that is trained on another one than the text that was sampled."""
+    if run.generate.instruction is not None:
+        yield (
+            f"generate.instruction is set, but loss {run.loss.name} weighs samples by the policy's own law, which knows no "
+            "instruction. Remove it."
+        )
+    longest, kept = run.generate.max_new_tokens, run.text.max_completion_tokens
+    if longest > kept:
+        yield (
+            f"generate.max_new_tokens is {longest}, but text.max_completion_tokens is {kept}: what is sampled would be cut "
+            f"before loss {run.loss.name} weighs it. Set generate.max_new_tokens to at most {kept}, or raise the other."
+        )
 
 
 def _selection(run: Any) -> Iterator[str]:
     if run.pairs is None:
         return
+    if run.loss is not None and run.loss.preferences and run.pairs.labels == "hard":
+        yield (
+            f"pairs.labels is hard, so that every chosen text wins for certain, but loss {run.loss.name} is regressed on "
+            "P(chosen beats rejected). Set pairs.labels to soft."
+        )
     rule, completions = run.pairs.rule, run.pairs.rule in MAKES_COMPLETIONS
     if run.loss is not None and completions != ("completion" in run.loss.roles.values()):
         kinds = ("completions", "pairs") if completions else ("pairs", "completions")
@@ -71,6 +93,8 @@ def rounds_without_effect(run: Any) -> Found:
     if run.pairs:
         unread = PairsSettings.model_fields.keys() - run.pairs.effective - {"rule"}
         found += [("pairs", key, f"rule {run.pairs.rule} does not read it") for key in sorted(unread)]
+        if run.loss is not None and run.loss.symmetric:
+            found.append(("pairs", "labels", f"loss {run.loss.name} is the same with both sides exchanged"))
         if run.judge is None or run.judge.schedule != "all":
             found.append(("pairs", "rank_by", "candidates are compared by scores; it is for win rates over all pairs"))
     if run.judge and run.judge.schedule == "all" and run.judge.both_orders:

@@ -43,6 +43,9 @@ class TrainOptions(Section):
     epochs: int = setting(1, "passes over the training rows", source="DPO official config.yaml", ge=1)
     max_steps: int | None = setting(None, "stop after this many optimizer steps", source="epochs decide", ge=1)
     warmup_steps: int = setting(0, "linear warm-up", source="DPO warms up 150 steps on 100x more data", ge=0)
+    warmup_ratio: float = setting(
+        0.0, "linear warm-up as a share of all steps, where warmup_steps is 0", source="as warmup_steps", ge=0.0, le=1.0
+    )
     schedule: Literal["constant", "linear", "cosine"] = setting(
         "constant", "after the warm-up", source="DPO official code"
     )

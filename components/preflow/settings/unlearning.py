@@ -36,6 +36,9 @@ class RetainModelSection(TrainOptions):
     batch_size: int = setting(32, "examples per optimizer step", source="TOFU", ge=1)
     epochs: int = setting(5, "passes over the retain rows", source="TOFU", ge=1)
     schedule: Literal["constant", "linear", "cosine"] = setting("linear", "after the warm-up", source="TOFU")
+    warmup_ratio: float = setting(
+        0.2, "linear warm-up as a share of all steps", source="TOFU: the first of five epochs", ge=0.0, le=1.0
+    )
     weight_decay: float = setting(0.01, "decoupled", source="TOFU", ge=0.0)
 
 

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterable
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -27,14 +28,15 @@ def make_optimizer(
 
 
 def make_scheduler(optimizer: Optimizer, settings: TrainOptions, total_steps: int) -> LambdaLR:
-    """Linear warm-up over `warmup_steps`, then constant, linear to zero, or cosine to zero at `total_steps`."""
+    """Linear warm-up, then constant, linear to zero, or cosine to zero at `total_steps`."""
+    warmup = settings.warmup_steps or math.ceil(total_steps * Fraction(str(settings.warmup_ratio)))
 
     def factor(step: int) -> float:
-        if step < settings.warmup_steps:
-            return (step + 1) / settings.warmup_steps
+        if step < warmup:
+            return (step + 1) / warmup
         if settings.schedule == "constant":
             return 1.0
-        done = (step - settings.warmup_steps) / max(1, total_steps - settings.warmup_steps)
+        done = (step - warmup) / max(1, total_steps - warmup)
         return 1 - done if settings.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
     return LambdaLR(optimizer, factor)

@@ -109,8 +109,9 @@ def rollout_metrics(rollout: Rollout, settings: RLSettings, beta: float) -> dict
     """
     mask, lengths = rollout.mask, rollout.lengths.double()
     k1, _, k3 = (torch.where(mask, each, 0.0).sum(1).double() for each in _kls(rollout))
-    paid = penalised(rollout, settings) - beta * k1
-    groups = rollout.scores.reshape(-1, settings.samples_per_prompt)
+    earned = penalised(rollout, settings)
+    paid = earned - beta * k1
+    groups = earned.reshape(-1, settings.samples_per_prompt)
     found: dict[str, Any] = {
         "score": rollout.scores.mean(),
         "score_std": rollout.scores.std(correction=0),

@@ -27,7 +27,7 @@ def play_rounds(run: Context, prompts: Any, teacher: Any = None, reward_model: A
         )
         new = compared(run, prompts, sampled.outputs["completions"], teacher, reward_model)
         data, history = with_history(run, turn, new, history)
-        tasks.append(train(run, data, model, logps=_start_logps(run, data)))
+        tasks.append(train(run, data, model, logps=_start_logps(run, data), reference=_online(run)))
         model = tasks[-1].outputs["trained"]
     return tasks
 
@@ -40,12 +40,21 @@ def with_history(run: Context, turn: int, new: Any, earlier: Any) -> tuple[Any, 
     return merged.outputs["merged"], merged.outputs["history"]
 
 
-def _start_logps(run: Context, data: Any) -> Any:
-    """The start model's log-probs, where each round is held against it; None where it is the round's own sampler."""
+def _start(run: Context) -> Any:
+    """The start model, where each round is held against it; None where it is the round's own sampler."""
     rounds = run.plan.run_file.rounds
-    if run.loss.needs_reference and rounds and rounds.reference == "start":
-        return stored(run, data, run.input("model"))
-    return None
+    return run.input("model") if rounds and rounds.reference == "start" else None
+
+
+def _online(run: Context) -> Any:
+    """The start model, where a loss looks at its distributions and each round is held against it."""
+    return _start(run) if run.loss.distributions else None
+
+
+def _start_logps(run: Context, data: Any) -> Any:
+    """Its log-probs, where the loss takes stored ones."""
+    start = _start(run)
+    return stored(run, data, start) if start is not None and run.loss.needs_reference else None
 
 
 def report_on_rounds(run: Context, tasks: list[Any], heldout: Any) -> None:

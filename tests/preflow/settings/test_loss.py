@@ -44,7 +44,7 @@ def test_terms_bind_and_say_what_is_needed(model: type[LossSection]) -> None:
     assert {each.role for each in main.arguments if each.role} <= set(model.roles)
     asks = any(name.startswith("reference_") for name in parameters(find(model.function)))
     assert asks == (model.reference != "none")
-    assert model().beta_equivalent > 0
+    assert model().beta_equivalent is None or model().beta_equivalent > 0
 
 
 def section(name: str, **values: Any) -> Any:
@@ -83,7 +83,12 @@ def test_terms_beside_the_loss() -> None:
 
 
 def test_strength_in_units_of_beta() -> None:
-    assert section("ipo", tau=0.2).beta_equivalent == 0.2
+    assert section("ipo", tau=0.2).beta_equivalent is None, "per token"
+    summed = section("ipo", tau=0.1, length_normalization="sum").beta_equivalent
+    assert summed == section("gpo", f="squared", beta=0.2).beta_equivalent == pytest.approx(0.4)
+    assert section("gpo", f="savage", beta=0.2).beta_equivalent == section("dpo", beta=0.2).beta_equivalent
+    assert section("dno", beta=0.1, reward_scale=10).beta_equivalent == pytest.approx(0.01)
+    assert section("orpo").beta_equivalent is section("ppo_seq").beta_equivalent is None
     assert section("sppo", eta=1000).beta_equivalent == pytest.approx(1e-3)
     assert section("sppo_hard").beta_equivalent == pytest.approx(1e-3)
     assert section("dro", tau=5).beta_equivalent == 5

@@ -61,7 +61,7 @@ def test_what_is_read_from_the_file(folder: Path) -> None:
     (term,) = loss.terms()
     assert term.loss == "loss_file:margin_loss" and term.roles == {"chosen": "chosen", "rejected": "rejected"}
     free: Any = parse(folder, "nll").loss
-    assert not free.needs_reference and free.terms()[0].roles == {"chosen": "chosen"} and free.beta_equivalent == 1
+    assert not free.needs_reference and free.terms()[0].roles == {"chosen": "chosen"} and free.beta_equivalent is None
     scored: Any = parse(folder, "weighted", "dro", "scored").loss
     assert scored.terms()[0].roles == {"completion": "completion"} and scored.standardise_scores and not scored.values
     coupled: Any = parse(folder, "stateful", coupled=True).loss

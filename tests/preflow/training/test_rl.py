@@ -209,7 +209,8 @@ def test_metrics_name_their_estimators() -> None:
     assert 0 < found["train/unfinished_share"] < 1
     assert found["train/zero_std_groups"] == 0
     assert found["train/explained_variance"] <= 1
-    tied = replace(rollout, scores=torch.ones_like(rollout.scores))
+    whole = torch.ones_like(rollout.finished)  # or a penalty tells them apart
+    tied = replace(rollout, scores=torch.ones_like(rollout.scores), finished=whole)
     assert rollout_metrics(tied, settings, 0.3)["train/zero_std_groups"] == 1
     assert mean_kl(rollout) == pytest.approx(found["train/kl"])
 

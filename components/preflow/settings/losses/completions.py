@@ -84,6 +84,10 @@ class _ForgetLoss(LossSection):
             return forget, nll
         return forget, nll.model_copy(update={"loss": "preflow.losses.divergence:forward_kl"})
 
+    def idle(self) -> dict[str, str]:
+        unread = ("retain_weight", "retain_reduction") if self.retain == "none" else ()
+        return dict.fromkeys(unread, "loss.retain is none")
+
 
 class NPOLoss(_ForgetLoss):
     function: ClassVar[str] = "preflow.losses.npo:npo"

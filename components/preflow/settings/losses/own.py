@@ -104,13 +104,21 @@ class FileLoss(LossSection):
         return (term,)
 
     @property
-    def beta_equivalent(self) -> float:
+    def preferences(self) -> bool:  # type: ignore[override]
+        return "preferences" in self.takes
+
+    @property
+    def distributions(self) -> bool:  # type: ignore[override]
+        return any(name.endswith("_kls") for name in self.takes)
+
+    @property
+    def beta_equivalent(self) -> float | None:
         """Its argument `beta`, where it has one."""
         beta = self.given.get("beta")
-        return float(beta) if isinstance(beta, int | float) and beta > 0 else 1.0
+        return float(beta) if isinstance(beta, int | float) and beta > 0 else None
 
     def weaker(self, factor: float) -> LossSection:
-        if "beta" not in self.given:
+        if self.beta_equivalent is None:
             raise SettingsError(
                 f"loss {self.name}: has no argument beta, expected one that a control divides. Add it, or set stages.control: false."
             )

@@ -98,8 +98,9 @@ class IPOLoss(LossSection):
     )
 
     @property
-    def beta_equivalent(self) -> float:
-        return self.tau
+    def beta_equivalent(self) -> float | None:
+        """Sums are GPO's squared function at beta = 2 tau; means are per token."""
+        return 4 * self.tau if self.length_normalization == "sum" else None
 
 
 class GPOLoss(LossSection):
@@ -110,6 +111,11 @@ class GPOLoss(LossSection):
     f: Literal["logistic", "hinge", "squared", "exponential", "truncated_quadratic", "savage"] = setting(
         "logistic", "function of the margin that decreases at 0", source="GPO table 1: the first, which is DPO"
     )
+
+    @property
+    def beta_equivalent(self) -> float:
+        """By the function's own strength |f''(0) / f'(0)|, which is 1/2 for the logistic one and 1 for these three."""
+        return self.beta * (2 if self.f in ("squared", "exponential", "truncated_quadratic") else 1)
 
 
 class DPOPLoss(LossSection):
@@ -129,6 +135,7 @@ class DPOPLoss(LossSection):
 
 class TDPOLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.tdpo:tdpo"
+    distributions: ClassVar[bool] = True
 
     name: Literal["tdpo"] = setting(
         "tdpo", "DPO with both completions' forward KL in the margin", source="arXiv 2404.11999"
@@ -139,6 +146,9 @@ class TDPOLoss(LossSection):
     )
     variant: Literal[1, 2] = setting(2, "TDPO1 or TDPO2", source="TDPO table 1: the better one")
 
+    def idle(self) -> dict[str, str]:
+        return {"alpha": "variant is 1, which has no alpha"} if self.variant == 1 else {}
+
 
 class SigmoidNormLengthLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.length_norm:sigmoid_norm_length"
@@ -147,3 +157,7 @@ class SigmoidNormLengthLoss(LossSection):
         "sigmoid_norm_length", "DPO with log-ratios per token (TRL's sigmoid_norm)", source="arXiv 2411.15124"
     )
     beta: float = setting(5.0, "strength per token", source="Tulu 3 8B", gt=0.0)
+
+    @property
+    def beta_equivalent(self) -> None:
+        return None

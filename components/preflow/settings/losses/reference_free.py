@@ -55,8 +55,11 @@ class SLiCLoss(LossSection):
         return self.main_term(), nll_term(self.regularization, role=role, stream=stream, mean="example_mean")
 
     @property
-    def beta_equivalent(self) -> float:
-        return 1 / self.delta if self.delta else 1.0
+    def beta_equivalent(self) -> float | None:
+        return 1 / self.delta if self.delta else None
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.regularization else {"target": "loss.regularization is 0"}
 
 
 class CPOLoss(LossSection):
@@ -75,6 +78,9 @@ class CPOLoss(LossSection):
 
     def terms(self) -> tuple[Term, ...]:
         return self.main_term(), *_chosen_nll(self.alpha, self.nll_reduction)
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.alpha else {"nll_reduction": "loss.alpha is 0"}
 
 
 class SimPOLoss(LossSection):
@@ -96,6 +102,14 @@ class SimPOLoss(LossSection):
 
     def terms(self) -> tuple[Term, ...]:
         return self.main_term(), *_chosen_nll(self.alpha, self.nll_reduction)
+
+    def idle(self) -> dict[str, str]:
+        return {} if self.alpha else {"nll_reduction": "loss.alpha is 0"}
+
+    @property
+    def beta_equivalent(self) -> None:
+        """Its strength is per token."""
+        return None
 
 
 class ORPOLoss(LossSection):

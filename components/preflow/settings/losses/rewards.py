@@ -8,6 +8,7 @@ from preflow.settings.section import setting
 
 class DNOLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.dno:dno"
+    symmetric: ClassVar[bool] = True
 
     name: Literal["dno"] = setting(
         "dno", "cross-entropy of beta * h with the scores' difference", source="arXiv 2404.03715, equation 12"
@@ -17,9 +18,14 @@ class DNOLoss(LossSection):
         1.0, "scales the scores; large for nearly hard labels", source="win rates as they are (DNO algorithm 1)", gt=0.0
     )
 
+    @property
+    def beta_equivalent(self) -> float:
+        return self.beta / self.reward_scale
+
 
 class SPPOLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.sppo:sppo"
+    symmetric: ClassVar[bool] = True
 
     name: Literal["sppo"] = setting(
         "sppo", "each log-ratio is regressed on eta * (win rate - 1/2)", source="arXiv 2405.00675, equation 4.7"
@@ -33,6 +39,7 @@ class SPPOLoss(LossSection):
 
 class SPPOPairLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.sppo:sppo_pair"
+    preferences: ClassVar[bool] = True
 
     name: Literal["sppo_pair"] = setting(
         "sppo_pair", "as sppo, on the pair's own preference", source="arXiv 2405.00675, equation 4.12"
@@ -55,6 +62,7 @@ class SPPOHardLoss(LossSection):
 
 class REBELLoss(LossSection):
     function: ClassVar[str] = "preflow.losses.rebel:rebel"
+    symmetric: ClassVar[bool] = True
 
     name: Literal["rebel"] = setting(
         "rebel", "h / eta is regressed on the scores' difference", source="arXiv 2404.16767"

@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from preflow.selection.editing import edit_report, normalised_edit_distance
 from preflow.steps.import_data.shapes import Record
 
 PERCENTILES = (1, 10, 50, 90, 99, 100)
 MAX_SOURCES = 20
+MEASURED = 500  # pairs whose edit distance is taken: a millisecond or two each
 
 
 class Numbers:
@@ -24,6 +26,7 @@ class Numbers:
         self.prompt_cut = self.completion_cut = 0
         self.labels: Counter[bool] = Counter()
         self.scores: array[float] = array("d")
+        self.edits: array[float] = array("d")
 
     def add(
         self, record: Record, split: str, prompt_tokens: int, completion_tokens: dict[str, int], limits: tuple[int, int]
@@ -42,6 +45,9 @@ class Numbers:
         if record.score is not None:
             self.scores.append(record.score)
         if "chosen" in completion_tokens:
+            if len(self.edits) < MEASURED:
+                sides = record.completions["chosen"], record.completions["rejected"]
+                self.edits.append(normalised_edit_distance(*sides))
             self.longer += completion_tokens["chosen"] > completion_tokens["rejected"]
             self.shorter += completion_tokens["chosen"] < completion_tokens["rejected"]
             if None not in record.scores:
@@ -67,6 +73,7 @@ class Numbers:
             found["chosen_longer_share"] = self.longer / decided if decided else 0.5
             found["equal_length_pairs"] = rows - decided
             found["scored_pairs"], found["score_ties"] = self.scored, self.ties
+            found |= edit_report(self.edits)
         if self.labels:
             found["desirable"], found["undesirable"] = self.labels[True], self.labels[False]
         if self.scores:
