@@ -8,7 +8,9 @@ from preflow.methods.catalogue import catalogue
 pytestmark = pytest.mark.claims
 
 # Methods whose claim does not hold at this scale, on one line each with why; docs/claims.md has the numbers.
-NOT_REPRODUCED: dict[str, str] = {}
+NOT_REPRODUCED: dict[str, str] = {
+    "dpop": "the penalty leaves the chosen one 0.08 nats below the reference on average, the threshold was 0.05; DPO: 4.9",
+}
 
 
 def test_every_method_has_a_claim() -> None:

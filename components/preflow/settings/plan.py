@@ -68,11 +68,9 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         "data_files": InputSpec("data_files", "files", {"train": _expand(run.data.files, folder), "heldout": heldout}),
         "judge": InputSpec("judge", "scorer", _scorer(run.evaluate.judge, folder)),
     }
-    own = run.evaluate.pairs or run.evaluate.prompts
-    if own:
-        inputs["evaluation_files"] = InputSpec(
-            "evaluation_files", "files", {"train": [], "heldout": _expand(own, folder)}
-        )
+    if own := _expand(run.evaluate.pairs or run.evaluate.prompts or (), folder):
+        _refuse_trained_on(own, inputs["data_files"].source["train"])
+        inputs["evaluation_files"] = InputSpec("evaluation_files", "files", {"train": [], "heldout": own})
     for name in MORE_DATA:
         section = getattr(run, name)
         more = section if isinstance(section, MoreData) else getattr(section, "data", None)
@@ -90,6 +88,14 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
     if run.judge and run.judge.kind in ("function", "matrix"):
         inputs["pair_judge"] = InputSpec("pair_judge", "scorer", _pair_judge(run.judge, folder))
     return inputs | {name: InputSpec(name, "scorer", _scorer(own, folder)) for name, own in _own_code(run).items()}
+
+
+def _refuse_trained_on(measured: list[str], trained: list[str]) -> None:
+    for file in sorted(set(measured) & set(trained)):
+        raise SettingsError(
+            f"{file}: is trained on and measured on, expected other rows in `evaluate`. Name another file there, or none: "
+            "then data.heldout_fraction holds rows out."
+        )
 
 
 def _own_code(run: RunFile) -> dict[str, str]:

@@ -93,3 +93,22 @@ def test_strength_in_units_of_beta() -> None:
     assert section("sppo_hard").beta_equivalent == pytest.approx(1e-3)
     assert section("dro", tau=5).beta_equivalent == 5
     assert section("slic", delta=4).beta_equivalent == 0.25
+
+
+@pytest.mark.parametrize(
+    ("loss", "idle"),
+    [
+        (section("tdpo", variant=1), {"alpha"}),
+        (section("tdpo"), set()),
+        (section("simpo"), {"nll_reduction"}),
+        (section("cpo", alpha=0), {"nll_reduction"}),
+        (section("cpo"), set()),
+        (section("npo", retain="none"), {"retain_weight", "retain_reduction"}),
+        (section("slic"), {"target"}),
+    ],
+)
+def test_settings_that_change_nothing_are_known(loss: LossSection, idle: set[str]) -> None:
+    assert loss.idle().keys() == idle
+    other = {"nll_reduction": "sum", "retain_weight": 3.0, "retain_reduction": "sequence_sum", "target": "best"}
+    changed = loss.model_copy(update={name: other[name] for name in idle if name in other})
+    assert changed.terms() == loss.terms()

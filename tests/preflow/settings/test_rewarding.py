@@ -121,3 +121,24 @@ def test_a_scorers_settings_are_those_that_it_reads(tmp_path: Path) -> None:
 def test_presets_are_run_files(method: str, preset: str, tmp_path: Path) -> None:
     content = {"method": method, "model": "./model", **catalogue()[method].presets[preset]}
     assert isinstance(parse_run_file(content), RunFile)
+
+
+def test_held_out_prompts_are_not_learned_by_heart(tmp_path: Path) -> None:
+    """Demonstrations and targets are split as the data are; where evaluation has files of its own, all are trained on."""
+    more = {
+        "reward_model": None,
+        "loss": {"regularization": 0.1, "target": "targets"},
+        "targets": {"files": "answers.jsonl"},
+    }
+    data = {"pairs": "pairs.jsonl", "heldout_fraction": 0.25}
+    sections = plan(tmp_path, "slic", **more, data=data).sections
+    assert json.loads(sections["targets_data"])["heldout_fraction"] == 0.25
+    sections = plan(tmp_path, sft={"data": {"files": "answers.jsonl"}}, data=data).sections
+    assert json.loads(sections["sft_data"])["heldout_fraction"] == 0.25
+    sections = plan(tmp_path, "slic", **more, evaluate={"prompts": "prompts.jsonl"}).sections
+    assert json.loads(sections["targets_data"])["heldout_fraction"] == 0.0
+    for change in ({"sft": {"data": {"files": "answers.jsonl", "heldout_fraction": 0.5}}},):
+        with pytest.raises(
+            SettingsError, match=r"sft.data.heldout_fraction has no effect: these rows are split as the data"
+        ):
+            plan(tmp_path, **change)

@@ -42,6 +42,20 @@ REFUSED = [
         "generate.temperature is 0.7, but loss ppo_seq weighs samples of the",
     ),
     (run_file("spo", generate={"top_k": 40}), "generate.top_k is 40, but loss ppo_seq .* Set generate.top_k to 0"),
+    (
+        run_file("spo", generate={"instruction": "Be kind."}),
+        "generate.instruction is set, but loss ppo_seq .* Remove it",
+    ),
+    (
+        run_file("spo", generate={"max_new_tokens": 65}, text={"max_completion_tokens": 64}),
+        "generate.max_new_tokens is 65, but text.max_completion_tokens is 64: what is sampled would be cut",
+    ),
+    (
+        run_file(loss={"name": "sppo_pair"}, pairs={"labels": "hard"}),
+        "pairs.labels is hard, so that every chosen text wins for certain, but loss sppo_pair .* Set pairs.labels to soft",
+    ),
+    (run_file(pairs={"labels": "soft"}), "pairs.labels has no effect: loss sppo is the same with both sides exchanged"),
+    (run_file(train={"warmup_steps": 3, "warmup_ratio": 0.1}), "train.warmup_ratio has no effect: train.warmup_steps"),
     (run_file(generate={"candidates_per_prompt": 1}), "candidates_per_prompt is 1, expected at least 2"),
     (run_file(pairs={"rule": "spo"}), "pairs.rule spo makes completions, but loss sppo takes pairs"),
     (run_file("spo", pairs={"rule": "sppo"}), "pairs.rule sppo makes pairs, but loss ppo_seq takes completions"),

@@ -48,6 +48,14 @@ class Tags(HTMLParser):
         self.loaded += [f"{name}={value}" for name, value in attrs if name in {"src", "href"} or name.startswith("on")]
 
 
+def test_edit_distances_of_pairs(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    """By which DPOP's data are told from others."""
+    write(tmp_path, [pair(0, chosen="abcd", rejected="abxd"), pair(1, chosen="a" * 40, rejected="a" * 39 + "b")])
+    found = import_files(tmp_path, tiny_tokenizer).numbers
+    assert found["edit_distance_mean"] == pytest.approx((1 / 4 + 1 / 40) / 2)
+    assert found["edit_distance_low_share"] == 0.5
+
+
 def test_page_is_whole_and_loads_nothing(tmp_path: Path, tiny_tokenizer: Path) -> None:
     source = "<script>alert(1)</script>"
     write(tmp_path, [{**pair(number), "source": source, "chosen": "Longer, much longer. " * 3} for number in range(80)])
