@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# journeys that watch processes, and so have the machine to themselves
+ALONE  := tests/journeys/test_mutations.py tests/journeys/test_kills.py
 export PYTHONUNBUFFERED = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
@@ -28,7 +30,8 @@ test: setup ## the tests (minutes)
 	$(BIN)/pytest -q -n 2
 
 journey: setup ## whole workflows, locally, with a tiny model
-	$(BIN)/pytest -q -m journey -n 2 --dist loadfile
+	$(BIN)/pytest -q -m journey $(ALONE)
+	$(BIN)/pytest -q -m journey -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 
 check: setup ## linter, types, import contracts, generated files
 	$(BIN)/ruff check .
