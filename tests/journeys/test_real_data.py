@@ -25,12 +25,12 @@ DATA = Path(os.environ.get("PREFLOW_REAL_DATA", "/nowhere"))
 pytestmark = [pytest.mark.real_data, pytest.mark.skipif(not DATA.is_dir(), reason="PREFLOW_REAL_DATA is not a folder")]
 
 Row = dict[str, Any]
-WORDS = 50
+WORDS = 40
 QUICK: Row = {
     "data.heldout_fraction": 0.3,
     "train.learning_rate": 1e-5,
     "train.batch_size": 8,
-    "evaluate.max_prompts": 8,
+    "evaluate.max_prompts": 4,
     "evaluate.max_new_tokens": 16,
     "evaluate.kl_samples_per_prompt": 1,
 }
@@ -90,20 +90,20 @@ def keep(row: Row, *names: str) -> Row:
 
 
 def files() -> dict[str, list[Row]]:
-    reviews = list(islice(rows("sentiment/smollm2_review_samples"), 16))
+    reviews = list(islice(rows("sentiment/smollm2_review_samples"), 12))
     best = [max(zip(row["gold"], row["completions"], strict=True))[1] for row in reviews]
-    pairs = short("pairs/hh_helpful", 40, "chosen", "rejected")
+    pairs = short("pairs/hh_helpful", 28, "chosen", "rejected")
     return {
         "pairs": [keep(row, "prompt", "chosen", "rejected") for row in pairs],
         "prompts": [keep(row, "prompt") for row in reviews],
         "teacher": [{"prompt": row["prompt"], "completion": text} for row, text in zip(reviews, best, strict=True)],
-        "labelled": [keep(row, "prompt", "completion", "label") for row in short("binary/tulu_acceptable", 32, "completion")],
-        "scored": [keep(row, "prompt", "completion", "score") for row in short("scalar/ultrafeedback_scores", 32, "completion")],
+        "labelled": [keep(row, "prompt", "completion", "label") for row in short("binary/tulu_acceptable", 20, "completion")],
+        "scored": [keep(row, "prompt", "completion", "score") for row in short("scalar/ultrafeedback_scores", 20, "completion")],
         "negatives": [
-            {"prompt": row["prompt"], "completion": row["rejected"]} for row in short("pairs/hh_harmless", 16, "rejected")
+            {"prompt": row["prompt"], "completion": row["rejected"]} for row in short("pairs/hh_harmless", 12, "rejected")
         ],
-        "forget": list(islice(rows("unlearn/tofu_forget01"), 16)),
-        "retain": list(islice(rows("unlearn/tofu_retain99"), 16)),
+        "forget": list(islice(rows("unlearn/tofu_forget01"), 8)),
+        "retain": list(islice(rows("unlearn/tofu_retain99"), 8)),
         "forget_questions": list(islice(rows("unlearn/tofu_forget01_perturbed"), 6)),
     }  # fmt: skip
 
