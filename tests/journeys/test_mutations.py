@@ -89,11 +89,15 @@ def test_code(desk: Desk) -> None:
     used, other = "components/preflow/losses/dpo.py", "components/preflow/losses/rso.py"
     desk.edit(other, "return (1 - beta * h).relu()", "return (1.0 - beta * h).relu()")
     assert executed(desk.run("dpo.yaml")) == set()
-    desk.edit(used, "    logits = beta * margin(", "    # a comment\n    logits = beta * margin(")
+    desk.edit(
+        used,
+        "    return logistic(beta * h, label_smoothing)",
+        "    # a comment\n    return logistic(beta * h, label_smoothing)",
+    )
     assert executed(desk.run("dpo.yaml")) == set()
-    desk.edit(used, "logits = beta * margin(", "logits = 1.0 * beta * margin(")
+    desk.edit(used, "return logistic(beta * h, label_smoothing)", "return logistic(1.0 * beta * h, label_smoothing)")
     assert executed(desk.run("dpo.yaml")) == TRAINED
-    desk.edit(used, "logits = 1.0 * beta * margin(", "logits = beta * margin(")
+    desk.edit(used, "return logistic(1.0 * beta * h, label_smoothing)", "return logistic(beta * h, label_smoothing)")
     assert executed(desk.run("dpo.yaml")) == set(), "no stale hit, and none lost"
 
 
