@@ -7,7 +7,7 @@ ALONE  := tests/journeys/test_mutations.py tests/journeys/test_kills.py
 export PYTHONUNBUFFERED = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help setup demo test check journey claims crosscheck bench docs golden ci clean
+.PHONY: help setup demo test check kills journey claims crosscheck bench docs golden ci clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -29,8 +29,10 @@ demo: setup ## a whole rso workflow on a small real model, on the CPU
 test: setup ## the tests (minutes)
 	$(BIN)/pytest -q -n 2
 
-journey: setup ## whole workflows, locally, with a tiny model
+kills: setup ## journeys of the cache and of interrupted runs
 	$(BIN)/pytest -q -m journey $(ALONE)
+
+journey: kills ## whole workflows, locally, with a tiny model
 	$(BIN)/pytest -q -m journey -n 2 --dist loadfile $(addprefix --ignore=,$(ALONE))
 
 check: setup ## linter, types, import contracts, generated files
@@ -57,7 +59,7 @@ docs: setup ## write the generated parts of README.md and docs/
 golden: setup ## write the golden pipeline files
 	PREFLOW_REGENERATE=1 $(BIN)/pytest -q tests/pipelines/test_golden.py
 
-ci: check test journey demo ## what .ci/run runs
+ci: check test kills demo ## what .ci/run runs
 
 clean: ## remove what was built; runs and their caches (.preflow) stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
