@@ -27,6 +27,11 @@ def prompt_id(prompt: Sequence[Message]) -> str:
     return content_id("prompt", [[message["role"], message["content"]] for message in prompt])
 
 
+def shard_of(prompt: str, shards: int) -> int:
+    """The share, of `shards`, that the prompt with this id falls into, whatever other prompts there are."""
+    return int(prompt[-12:], 16) % shards
+
+
 def completion_id(prompt: str, text: str, source: str, sample_index: int = 0) -> str:
     """The id of a completion of the prompt with id `prompt`. Equal samples stay apart by their index."""
     return content_id("completion", prompt, text, source, sample_index)

@@ -46,7 +46,8 @@ def text_numbers(found: Sequence[Duel]) -> dict[str, float]:
         numbers[f"{prefix}length"] = sum(len(each.token_ids) for each in samples) / len(samples)
         numbers[f"{prefix}finished_share"] = sum(each.finish_reason == "stop" for each in samples) / len(samples)
         for n in (1, 2):
-            numbers[f"{prefix}distinct_{n}"] = distinct_ngrams([each.text for each in samples], n)
+            if (distinct := distinct_ngrams([each.text for each in samples], n)) is not None:
+                numbers[f"{prefix}distinct_{n}"] = distinct
     numbers["eval/length_ratio"] = numbers["eval/length"] / max(1e-9, numbers["eval/baseline_length"])
     return numbers
 

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 
-def distinct_ngrams(texts: Sequence[str], n: int) -> float:
-    """Different word n-grams over all of them, in [0, 1]; 0 where there is none. Comparable for equal numbers of words.
+def distinct_ngrams(texts: Sequence[str], n: int) -> float | None:
+    """Different word n-grams over all of them, in [0, 1]; None where there is none. Comparable for equal numbers of words.
 
     >>> distinct_ngrams(["a b a b"], 1), distinct_ngrams(["a b a b"], 2)
     (0.5, 0.6666666666666666)
@@ -15,4 +15,4 @@ def distinct_ngrams(texts: Sequence[str], n: int) -> float:
         grams = [tuple(words[place : place + n]) for place in range(len(words) - n + 1)]
         total += len(grams)
         different.update(grams)
-    return len(different) / total if total else 0.0
+    return len(different) / total if total else None

@@ -101,7 +101,7 @@ class LLMJudge(Judge):
         self.settings, self.progress, self.counts = settings, progress, Counts()
         self.template = settings.template or TEMPLATE
         self.name, self.version = settings.model, content_id("judge", self._question("", "", ""))[:12]
-        self._kept, self._key = KeptAnswers(answers), _read_key(settings.key_variable)
+        self._kept, self._key = KeptAnswers(answers), read_key(settings.key_variable)
         self._client = ChatClient(
             settings.url,
             key=self._key,
@@ -199,7 +199,8 @@ def _conversation(messages: Sequence[Message]) -> str:
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in messages)
 
 
-def _read_key(variable: str | None) -> str | None:
+def read_key(variable: str | None) -> str | None:
+    """The endpoint's key, from an environment variable; None without one. Raises ScorerError."""
     if variable is None:
         return None
     key = os.environ.get(variable, "").strip()

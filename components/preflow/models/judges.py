@@ -11,7 +11,6 @@ and a preference matrix in a JSON file, which may well be intransitive.
 import json
 import math
 import re
-import traceback
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ from typing import Any
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.ids import Message
 from preflow.errors import ScorerError
-from preflow.models.scorers import load_scorer
+from preflow.models.own_code import MISTAKES, source_of, with_line
+from preflow.models.scorers import JUDGE, load_scorer
 
 Prompts = Sequence[Sequence[Message]]
 
@@ -64,7 +64,7 @@ class FunctionJudge(Judge):
     def __init__(self, path: str | Path, function: str, batch_size: int = 64):
         self.name, self.version = function, file_sha256(path)[:12] if Path(path).is_file() else ""
         self.path, self.batch_size = Path(path), batch_size
-        self.function: Callable[..., Any] = load_scorer(path, function)
+        self.function: Callable[..., Any] = load_scorer(path, function, JUDGE)
 
     def verdicts(self, prompts: Prompts, firsts: Sequence[str], seconds: Sequence[str]) -> list[Verdict]:
         found = []
@@ -78,10 +78,10 @@ class FunctionJudge(Judge):
     def _batch(self, prompts: list[Any], firsts: list[str], seconds: list[str], start: int) -> list[Verdict]:
         try:
             answer = list(self.function(prompts, firsts, seconds))
-        except Exception as error:
+        except MISTAKES as error:
+            said = with_line(error, source_of(self.function))
             raise ScorerError(
-                f"judge {self.name}: {self._with_line(error)}, judging questions {start + 1} to {start + len(firsts)}. "
-                "Mend the function."
+                f"judge {self.name}: {said}, judging questions {start + 1} to {start + len(firsts)}. Mend the function."
             ) from None
         if len(answer) != len(firsts):
             raise ScorerError(
@@ -101,11 +101,6 @@ class FunctionJudge(Judge):
                 "Return 0.5 where neither is better."
             )
         return number
-
-    def _with_line(self, error: Exception) -> str:
-        own = [each for each in traceback.extract_tb(error.__traceback__) if each.filename == str(self.path)]
-        place = f" (line {own[-1].lineno} of {self.path.name})" if own else ""
-        return f"{type(error).__name__}: {error}{place}"
 
 
 ROWS: dict[str, Callable[[str], str]] = {
@@ -145,7 +140,7 @@ class MatrixJudge(Judge):
         try:
             content = json.loads(Path(path).read_text(encoding="utf-8"))
             judge = cls(**content, where=str(path))
-        except (OSError, ValueError, TypeError) as error:
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise ScorerError(
                 f"{path}: no preference matrix ({error}). Expected JSON with labels, preferences (a square matrix) and, "
                 f"if needed, row ({', '.join(ROWS)}) and otherwise (a label)."

@@ -5,13 +5,17 @@ Needs no torch: rules of pairs are the user's own too.
 
 import functools
 import importlib.util
+import inspect
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from preflow.errors import OwnCodeError, PreflowError
+
+MISTAKES = (Exception, SystemExit)
+"""What code of the user's may raise: to leave the process by sys.exit is no answer either."""
 
 
 def load_function(path: str | Path, function: str, module: str, error: type[PreflowError] = OwnCodeError) -> Any:
@@ -29,7 +33,7 @@ def load_function(path: str | Path, function: str, module: str, error: type[Pref
             f"{path}: imports {missing.name!r}, which is not installed. It is shipped as one file: install the library, "
             "or move what it needs from a neighbouring file into it."
         ) from None
-    except (Exception, SystemExit) as mistake:
+    except MISTAKES as mistake:
         raise error(f"{path}: {with_line(mistake, path)}. Mend the file; `preflow check` loads it too.") from None
     found = getattr(loaded, function, None)
     if not callable(found):
@@ -45,28 +49,45 @@ def guarded(function: Callable[..., Any], path: str | Path) -> Callable[..., Any
     def call(*given: Any, **named: Any) -> Any:
         try:
             return function(*given, **named)
-        except Exception as mistake:
-            line = line_of(mistake, Path(path))
-            place = f"{path} line {line}" if line else str(path)
-            raise OwnCodeError(f"{place}: {type(mistake).__name__}: {mistake}. Mend the function.") from None
+        except MISTAKES as mistake:
+            raise OwnCodeError(f"{path}: {with_line(mistake, Path(path))}. Mend the function.") from None
 
     return call
 
 
+def expect_parameters(
+    function: Callable[..., Any], names: Sequence[str], where: str, error: type[PreflowError] = OwnCodeError
+) -> None:
+    """Raises `error` for a function that cannot be called with the arguments `names`, in this order."""
+    if inspect.isclass(function):
+        raise error(f"{where}: a class, expected a function of ({', '.join(names)}). Name a function.")
+    try:
+        signature = inspect.signature(function)
+    except (ValueError, TypeError):  # of what is written in C little is known
+        return
+    try:
+        signature.bind(*names)
+    except TypeError:
+        raise error(
+            f"{where}: takes {signature}, expected ({', '.join(names)}). Name another function, or change its parameters."
+        ) from None
+
+
+def source_of(function: Callable[..., Any]) -> Path | None:
+    """The file that a function was written in; None for what is no Python function."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return Path(code.co_filename) if code else None
+
+
 def with_line(error: BaseException, path: Path | None) -> str:
-    """The error with the last line of the user's own file."""
-    own, line = _frames_in(error, path), line_of(error, path)
-    place = f" (line {line} of {Path(own[-1].filename).name if own else path})" if line else ""
+    """The error with the last line of the file `path` that it went through."""
+    line = line_of(error, path) if path else None
+    place = f" (line {line} of {path.name})" if path and line else ""
     return f"{type(error).__name__}: {error}{place}"
 
 
-def line_of(error: BaseException, path: Path | None) -> int | None:
-    """The last line of the file `path` (of any, without) that the error went through, or that it says itself."""
-    own = _frames_in(error, path)
+def line_of(error: BaseException, path: Path) -> int | None:
+    """The last line of the file `path` that the error went through, or that it says itself."""
+    own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
     line: int | None = own[-1].lineno if own else getattr(error, "lineno", None)
     return line
-
-
-def _frames_in(error: BaseException, path: Path | None) -> list[traceback.FrameSummary]:
-    frames = traceback.extract_tb(error.__traceback__)
-    return [frame for frame in frames if path is None or frame.filename == str(path)]

@@ -12,15 +12,22 @@ from typing import Any
 
 from preflow.artifacts.ids import Message
 from preflow.errors import ScorerError
-from preflow.models.own_code import load_function, with_line
+from preflow.models.own_code import MISTAKES, expect_parameters, load_function, source_of, with_line
 
 Scorer = Callable[[Sequence[Sequence[Message]], Sequence[str]], Sequence[float]]
 MODULE_NAME = "preflow_user_scorer"
+SCORER = ("prompts", "completions")
+JUDGE = ("prompts", "firsts", "seconds")
+"""What they are called with."""
 
 
-def load_scorer(path: str | Path, function: str) -> Scorer:
-    """The function `function` of the file `path`. Raises ScorerError with the file's line for anything that goes wrong."""
+def load_scorer(path: str | Path, function: str, takes: Sequence[str] = SCORER) -> Scorer:
+    """The function `function` of the file `path`, of the parameters `takes`: a scorer, or a judge.
+
+    Raises ScorerError with the file's line for anything that goes wrong.
+    """
     found: Scorer = load_function(path, function, MODULE_NAME, ScorerError)
+    expect_parameters(found, takes, f"{Path(path).name}:{function}", ScorerError)
     return found
 
 
@@ -36,9 +43,10 @@ def score_batches(
 def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: str, first: int) -> list[float]:
     try:
         answer = list(scorer(prompts, completions))
-    except Exception as error:
+    except MISTAKES as error:
+        said = with_line(error, source_of(scorer))
         raise ScorerError(
-            f"{where}: {with_line(error, None)}, scoring rows {first + 1} to {first + len(completions)}. Mend the function."
+            f"{where}: {said}, scoring rows {first + 1} to {first + len(completions)}. Mend the function."
         ) from None
     if len(answer) != len(completions):
         raise ScorerError(

@@ -36,11 +36,16 @@ def _is_right(completion: str, answer: str | None, row: int, settings: VerifySet
         )
     if settings.rule == "exact":
         return same_text(completion, answer)
-    if last_number(final_answer(answer)) is None:
+    if not has_number(answer):
         raise ScorerError(
             f"row {row}: the answer {answer!r} holds no number. Expected one, or set verify.rule to exact."
         )
     return same_number(completion, answer, settings.tolerance)
+
+
+def has_number(answer: str) -> bool:
+    """Whether an answer can be compared as a number."""
+    return last_number(final_answer(answer)) is not None
 
 
 def final_answer(text: str) -> str:

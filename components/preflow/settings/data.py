@@ -64,6 +64,9 @@ class ImportSettings(ImportOptions):
     """What the step `import_data` receives; the files themselves arrive as an input."""
 
     kind: DataKind = setting("pairs", "what a row is", source="the run file's key: prompts, pairs, labelled, ...")
+    answer: Literal["optional", "text", "number"] = setting(
+        "optional", "what a prompt's `answer` must be", source="what `scorer: verifiable` compares with"
+    )
 
     @model_validator(mode="after")
     def _no_votes(self) -> Self:

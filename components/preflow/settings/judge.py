@@ -18,7 +18,10 @@ class EndpointSettings(Section):
     url: str = setting(..., "the address, up to and including /v1", source="yours")
     model: str = setting(..., "the model, as the endpoint calls it", source="yours")
     key_variable: str | None = setting(
-        None, "environment variable that holds the key, which is never stored", source="a server of your own needs none"
+        None,
+        "name of the environment variable that holds the key, which is never stored",
+        source="a server of your own needs none",
+        pattern="^[A-Za-z_][A-Za-z0-9_]*$",
     )
     temperature: float | None = setting(
         0.0, "softmax temperature; null: the endpoint's own", source="arXiv 2306.05685 (MT-bench) judges at 0", ge=0.0

@@ -66,7 +66,7 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         "model": InputSpec("model", "model", model),
         "tokenizer": InputSpec("tokenizer", "tokenizer", {"model": model, "text": text}),
         "data_files": InputSpec("data_files", "files", {"train": _expand(run.data.files, folder), "heldout": heldout}),
-        "judge": InputSpec("judge", "scorer", _scorer(run.evaluate.judge, folder)),
+        "judge": InputSpec("judge", "scorer", _scorer(run.evaluate.judge, folder, "evaluate.judge")),
     }
     if own := _expand(run.evaluate.pairs or run.evaluate.prompts or (), folder):
         _refuse_trained_on(own, inputs["data_files"].source["train"])
@@ -75,19 +75,22 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         section = getattr(run, name)
         more = section if isinstance(section, MoreData) else getattr(section, "data", None)
         if more is not None:
-            inputs[f"{name}_files"] = InputSpec(
-                f"{name}_files", "files", {"train": _expand(more.files, folder), "heldout": []}
-            )
+            trained = _expand(more.files, folder)
+            if name == "retain":
+                _refuse_forgotten(trained, inputs["data_files"].source["train"])
+            inputs[f"{name}_files"] = InputSpec(f"{name}_files", "files", {"train": trained, "heldout": []})
     inputs |= {name: InputSpec(name, "model", _local_path(place, folder)) for name, place in _models(run).items()}
     for name, files in (run.unlearning.files if run.unlearning else {}).items():
         name = f"unlearning_{name}_files"
         inputs[name] = InputSpec(name, "files", {"train": [], "heldout": _expand(files, folder)})
     if run.score and run.score.kind != "reward_model":
         reference = run.score.scorer if run.score.kind == "function" else None
-        inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(reference, folder))
+        inputs["scorer"] = InputSpec("scorer", "scorer", _scorer(reference, folder, "score.scorer"))
     if run.judge and run.judge.kind in ("function", "matrix"):
         inputs["pair_judge"] = InputSpec("pair_judge", "scorer", _pair_judge(run.judge, folder))
-    return inputs | {name: InputSpec(name, "scorer", _scorer(own, folder)) for name, own in _own_code(run).items()}
+    return inputs | {
+        name: InputSpec(name, "scorer", _scorer(own, folder, name)) for name, own in _own_code(run).items()
+    }
 
 
 def _refuse_trained_on(measured: list[str], trained: list[str]) -> None:
@@ -95,6 +98,13 @@ def _refuse_trained_on(measured: list[str], trained: list[str]) -> None:
         raise SettingsError(
             f"{file}: is trained on and measured on, expected other rows in `evaluate`. Name another file there, or none: "
             "then data.heldout_fraction holds rows out."
+        )
+
+
+def _refuse_forgotten(kept: list[str], forgotten: list[str]) -> None:
+    for file in sorted(set(kept) & set(forgotten)):
+        raise SettingsError(
+            f"{file}: is to be forgotten and retained, expected other rows in `retain`. Name another file."
         )
 
 
@@ -116,16 +126,18 @@ def _models(run: RunFile) -> dict[str, str]:
 
 
 def _pair_judge(judge: JudgeSection, folder: Path) -> str | None:
-    return str(_existing(judge.judge, folder)) if judge.kind == "matrix" else _scorer(judge.judge, folder)
+    return (
+        str(_existing(judge.judge, folder)) if judge.kind == "matrix" else _scorer(judge.judge, folder, "judge.judge")
+    )
 
 
-def _scorer(reference: str | None, folder: Path) -> str | None:
+def _scorer(reference: str | None, folder: Path, what: str) -> str | None:
     if reference is None:
         return None
     place, colon, function = reference.rpartition(":")
     if not colon or not place or not function.isidentifier():
         raise SettingsError(
-            f"scorer {reference!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION, e.g. my_scorers.py:helpfulness"
+            f"{what} {reference!r}: expected FILE.py:FUNCTION or MODULE:FUNCTION, e.g. my_scorers.py:helpfulness"
         )
     if place.endswith(".py"):
         return f"{_existing(place, folder)}:{function}"

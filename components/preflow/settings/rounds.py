@@ -3,6 +3,7 @@
 from typing import Literal
 
 from preflow.settings.section import Section, setting
+from preflow.settings.select import Metric
 
 
 class RoundsSettings(Section):
@@ -34,7 +35,7 @@ class RoundsSettings(Section):
         "the model of the last round, or the best one by `metric`, for which every round is evaluated",
         source="the last one needs no evaluation of the others",
     )
-    metric: str = setting(
+    metric: Metric = setting(
         "eval/win_rate",
         "a number of the evaluation, by which a round is better; higher is better",
         source="DNO, SPPO and SPO select on validation",

@@ -1,5 +1,6 @@
 """The run file: one experiment. Its sections are those of the steps, plus where the files, the scorer and the judge are."""
 
+import difflib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -153,6 +154,7 @@ def parse_run_file(
     """As `load_run_file`, from the content of a file in `folder`."""
     for override in overrides:
         _apply_override(content, override)
+    content = {name: section for name, section in content.items() if section is not None}  # as if it were not there
     if "method" not in content:
         raise SettingsError(
             f"{where}: no `method`. A run file starts with one, e.g. `method: dpo`; see `preflow methods`."
@@ -186,7 +188,7 @@ class _StrictLoader(yaml.SafeLoader):
 def read_yaml(path: Path, example: str = "method: dpo", absent: str = "Check the path.") -> dict[str, Any]:
     """A YAML file that holds a mapping such as `example`. Raises SettingsError with the line."""
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)
+        content = _read_yaml_text(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise SettingsError(f"{path}: no such file. {absent}") from None
     except (OSError, UnicodeDecodeError) as error:
@@ -199,6 +201,14 @@ def read_yaml(path: Path, example: str = "method: dpo", absent: str = "Check the
         found = "nothing" if content is None else f"a {type(content).__name__}"
         raise SettingsError(f"{path}: found {found}, expected settings such as `{example}`. {absent}")
     return content
+
+
+def _read_yaml_text(text: str) -> Any:
+    """What a YAML text holds. Raises YAMLError, for values that look like a date or a number and are none as well."""
+    try:
+        return yaml.load(text, Loader=_StrictLoader)
+    except (ValueError, LookupError, RecursionError, AttributeError, TypeError) as error:
+        raise yaml.YAMLError(str(error) or type(error).__name__) from None
 
 
 def _apply_override(content: dict[str, Any], override: str) -> None:
@@ -214,7 +224,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise SettingsError(f"--set {override}: {part!r} is a value, not a section. Expected section.key=value.")
     try:
-        place[last] = yaml.safe_load(value)
+        place[last] = _read_yaml_text(value)
     except yaml.YAMLError:
         place[last] = value
 
@@ -241,9 +251,12 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
     kind, name = _kind_of(content), named(content, "loss", "name")
     if kind is not None and kind not in method.data:
         raise SettingsError(f"{where}: data.{kind} given, but {method.name} starts from {' or '.join(method.data)}.")
-    if name is not None and name in loss_names() and name not in method.losses:
+    if name is not None and not names_a_file(name) and name not in method.losses:
+        close = difflib.get_close_matches(str(name), loss_names(), n=1)
+        known = "does not fit" if name in loss_names() else "is none of ours, so it does not fit"
+        meant = f" Did you mean {close[0]!r}?" if close and close[0] != name else ""
         raise SettingsError(
-            f"{where}: loss {name!r} does not fit {method.name}. Losses that fit: {', '.join(method.losses)}."
+            f"{where}: loss {name!r} {known} {method.name}.{meant} Losses that fit: {', '.join(method.losses) or 'none'}."
         )
 
 

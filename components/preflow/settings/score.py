@@ -61,6 +61,13 @@ class ScoreSection(ScoreOptions):
     def kind(self) -> ScorerKind:
         return self.scorer if self.scorer in (TRAINED_REWARD_MODEL, VERIFIABLE) else "function"  # type: ignore[return-value]
 
+    @property
+    def answer(self) -> Literal["optional", "text", "number"]:
+        """What the scorer needs a prompt's `answer` to be."""
+        if self.kind != VERIFIABLE:
+            return "optional"
+        return "number" if self.verify and self.verify.rule == "numeric" else "text"
+
     def settings(self) -> ScoreSettings:
         """What the step receives: only what this scorer reads, so that nothing else changes a cache key."""
         read = {name: getattr(self, name) for name in EFFECTIVE[self.kind]}

@@ -55,7 +55,8 @@ def _explain_one(one: Any, model: type[BaseModel], where: str) -> str:
         return f"{place}: missing; it has no default. See `preflow init METHOD --full` for its meaning."
     message = EXPECTED.get(one["type"], one["msg"].removeprefix("Value error, "))
     found = "" if isinstance(one["input"], dict) else f"found {one['input']!r}; "
-    return f"{place}: {found}{message[0].lower()}{message[1:]}. Mend the value."
+    end = "" if message.endswith(".") else ". Mend the value."
+    return f"{place}: {found}{message[0].lower()}{message[1:]}{end}"
 
 
 SETTINGS = "expected settings, as in {name: value}"

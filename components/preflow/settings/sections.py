@@ -66,7 +66,8 @@ def _data(run: RunFile, inputs: Mapping[str, Any]) -> Iterator[Named]:
         reading["heldout_fraction"] = 0.0  # what is measured on comes from elsewhere, so everything is trained on
         own_kind = "pairs" if run.evaluate.pairs else "prompts"
         yield "evaluation_data", ImportSettings(**reading | {"split_column": None}, kind=own_kind)
-    yield "data", ImportSettings(**reading, kind=IMPORTED_AS.get(run.data.kind, run.data.kind))
+    answer = run.score.answer if run.score else "optional"
+    yield "data", ImportSettings(**reading, kind=IMPORTED_AS.get(run.data.kind, run.data.kind), answer=answer)
 
 
 def _more_data(run: RunFile) -> Iterator[Named]:

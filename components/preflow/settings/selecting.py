@@ -8,16 +8,16 @@ from preflow.errors import SettingsError
 from preflow.settings.other_data import completions_contradictions
 from preflow.settings.pairs import MAKES_COMPLETIONS, PairsSettings
 from preflow.settings.rounds import RoundsSettings
-from preflow.settings.select import SelectSettings
 
-WIN_RATE = SelectSettings().metric
+BY_JUDGE = ("eval/win_rate", "eval/judge_score")
 Found = list[tuple[str, str, str]]
 
 
 def refuse_contradictions(run: Any, where: str) -> None:
     """Raises SettingsError for the first contradiction of a run file."""
-    for found in (*_sampling(run), *_selection(run), *_rounds(run), *completions_contradictions(run)):
-        raise SettingsError(f"{where}: {found}")
+    found = (*_sampling(run), *_selection(run), *_rounds(run), *_evaluation(run), *completions_contradictions(run))
+    for each in found:
+        raise SettingsError(f"{where}: {each}")
 
 
 def _sampling(run: Any) -> Iterator[str]:
@@ -32,6 +32,13 @@ def _sampling(run: Any) -> Iterator[str]:
             )
     if run.loss is not None and run.loss.own_law:
         yield from _own_law(run)
+    if run.rejection and run.rejection.num_accepted > run.generate.candidates_per_prompt:
+        yield (
+            f"rejection.num_accepted is {run.rejection.num_accepted}, but generate.candidates_per_prompt is "
+            f"{run.generate.candidates_per_prompt}: nothing would be rejected. Sample more, or accept fewer."
+        )
+    if run.rejection and run.pairs and run.rejection.num_accepted < 2:
+        yield "rejection.num_accepted is 1, expected at least 2: a pair is made of two accepted candidates. Raise it."
     if (run.judge or run.score) and run.generate.candidates_per_prompt < 2 and not run.teacher:
         yield "generate.candidates_per_prompt is 1, expected at least 2: a lone candidate has nobody to win against. Raise it."
 
@@ -73,17 +80,37 @@ def _selection(run: Any) -> Iterator[str]:
 def _rounds(run: Any) -> Iterator[str]:
     if run.rounds is None:
         return
-    by_wins = run.rounds.keep == "best" and run.rounds.metric == WIN_RATE and run.rounds.count > 1
-    if by_wins and (run.evaluate.judge is None or run.evaluate.samples_per_prompt == 0):
-        lacking = "evaluate.judge" if run.evaluate.judge is None else "a sample (evaluate.samples_per_prompt is 0)"
+    if run.rounds.keep == "best" and run.rounds.count > 1 and (lacking := _lacking(run, run.rounds.metric)):
         yield (
-            f"rounds.keep is best by {WIN_RATE}, which needs {lacking}. Name a judge and samples, choose another "
-            "rounds.metric, or set rounds.keep to last."
+            f"rounds.keep is best by {run.rounds.metric}, which needs {lacking}. Add it, choose another rounds.metric, or "
+            "set rounds.keep to last."
         )
     if run.rounds.history_share and run.pairs and run.pairs.rule in MAKES_COMPLETIONS:
         yield (
             f"rounds.history_share is {run.rounds.history_share}, but pairs.rule {run.pairs.rule} trains on the newest "
             "policy's own samples alone. Set it to 0."
+        )
+
+
+def _lacking(run: Any, metric: str) -> str | None:
+    """What the evaluation would need to measure a number."""
+    if metric not in BY_JUDGE:
+        return None if holds_out_pairs(run) else "held-out pairs (evaluate.pairs)"
+    if run.evaluate.judge is None:
+        return "evaluate.judge"
+    return "a sample (evaluate.samples_per_prompt is 0)" if run.evaluate.samples_per_prompt == 0 else None
+
+
+def holds_out_pairs(run: Any) -> bool:
+    """Whether what is measured on are pairs."""
+    return bool(run.evaluate.pairs) or (run.data.kind == "pairs" and not run.evaluate.prompts)
+
+
+def _evaluation(run: Any) -> Iterator[str]:
+    if run.evaluate.baseline == "chosen" and not holds_out_pairs(run):
+        yield (
+            "evaluate.baseline is chosen, but the held-out rows are no pairs, which have chosen texts. Name evaluate.pairs, or "
+            "set evaluate.baseline to reference."
         )
 
 

@@ -21,7 +21,7 @@ from typing import IO, Any, TypeVar
 from preflow.artifacts.code import parse_key
 from preflow.artifacts.files import replace_json, write_json
 from preflow.artifacts.ids import canonical_json
-from preflow.errors import DataError, PreflowError
+from preflow.errors import DataError, OwnCodeError, PreflowError
 from preflow.settings.section import Section
 from preflow.steps.guard import CodeGuard
 from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
@@ -188,6 +188,12 @@ def running(
             step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}}
         )
         sys.exit(143)
+    except SystemExit as left:  # its code may be 0, and the step is not done
+        mistake = OwnCodeError(
+            f"{name}: sys.exit({left.code!r}) was called. Expected the work done. Take the call out."
+        )
+        _write_status(step, status | {"ended": time.time(), "error": _describe_error(mistake)})
+        raise mistake from left
     except BaseException as error:
         _write_status(step, status | {"ended": time.time(), "error": _describe_error(error)})
         raise

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from preflow.artifacts.facets import COMPLETION_FACETS, PAIR_FACETS
 from preflow.artifacts.ids import content_id, sequence_id
 from preflow.artifacts.io import expect_kind, read_rows
 from preflow.artifacts.kinds import COMPLETIONS, PAIRS
@@ -160,19 +161,6 @@ class Stream:
 
 Progress = Callable[[int], None]
 Part = tuple[str, str, str | None, Any]
-PAIR_COLUMNS = {
-    "chosen_scores": "chosen_score",
-    "rejected_scores": "rejected_score",
-    "chosen_win_rates": "chosen_win_rate",
-    "rejected_win_rates": "rejected_win_rate",
-    "preferences": "preference",
-}
-COMPLETION_COLUMNS = {
-    "scores": "score",
-    "desirable": "desirable",
-    "advantages": "advantage",
-    "sampler_completion_logps": "sampler_logp",
-}
 
 
 def stream_of(path: str, tokenizer: Tokenizer, progress: Progress = lambda done: None) -> Stream:
@@ -196,7 +184,7 @@ def pairs_stream(
             ("rejected", row["rejected"], row["rejected_finish"], row["rejected_token_ids"]),
         ]
 
-    return _stream(rows, tokenizer, ("chosen", "rejected"), "pair_id", completions, PAIR_COLUMNS, progress)
+    return _stream(rows, tokenizer, ("chosen", "rejected"), "pair_id", completions, PAIR_FACETS, progress)
 
 
 def completions_stream(
@@ -207,7 +195,7 @@ def completions_stream(
     def completions(row: Mapping[str, Any]) -> list[Part]:
         return [("completion", row["text"], row["finish_reason"], row["token_ids"])]
 
-    return _stream(rows, tokenizer, ("completion",), "completion_id", completions, COMPLETION_COLUMNS, progress)
+    return _stream(rows, tokenizer, ("completion",), "completion_id", completions, COMPLETION_FACETS, progress)
 
 
 class _Columns:

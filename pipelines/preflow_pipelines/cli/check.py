@@ -1,14 +1,16 @@
 """`preflow check`: everything that can fail, on the CPU, before it is paid for."""
 
+import contextlib
 import importlib
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
-from preflow.errors import DataError, PreflowError, Problem
+from preflow.errors import DataError, PreflowError, Problem, SettingsError
 from preflow_pipelines.cli.options import home, json_option, print_json, run_file_argument, set_option
 
 
@@ -26,7 +28,8 @@ def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
       preflow check dpo.yaml
       preflow check dpo.yaml --json | jq .problems
     """
-    problems, total = _collect(run_file, overrides)
+    with contextlib.redirect_stdout(sys.stderr):  # files of the user's may print when they are loaded
+        problems, total = _collect(run_file, overrides)
     if as_json:
         print_json({"ok": not total, "problems": [problem.as_dict() for problem in problems], "total": total})
     else:
@@ -74,16 +77,18 @@ def _problem(run_file: Path, code: str, text: str) -> Problem:
 
 def _parts(plan: Any) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
+    from preflow.models.judge_llm import read_key
     from preflow.models.judges import MatrixJudge
-    from preflow.models.scorers import load_scorer
     from preflow.settings.pairs import RULE_FILE
     from preflow.settings.train import LOSS_FILE
-    from preflow.steps.build_pairs.own_rule import load_rule
+    from preflow.steps.import_data.facts import Facts
     from preflow.text.stage import stage_tokenizer
+    from preflow_pipelines.enough import lacking
     from preflow_pipelines.runners.inputs import open_store
 
     with tempfile.TemporaryDirectory() as folder, open_store(home(), lambda text: click.echo(text, err=True)) as store:
         model: list[Path] = []
+        facts: dict[str, Facts] = {}
         yield lambda: model.append(store.local_model(plan.inputs["model"].source))
         for each in model:  # none where it was not found
             yield lambda each=each: _check_model(each)
@@ -92,11 +97,12 @@ def _parts(plan: Any) -> Iterator[Any]:
         for spec in plan.inputs.values():
             if spec.kind == "files":
                 section = "data" if spec.name == "data_files" else spec.name.replace("_files", "_data")
-                yield lambda spec=spec, section=section: _check_data(
-                    store, spec.source, plan.sections[section], tokenizer
+                yield lambda spec=spec, section=section: facts.update(
+                    {section: _check_data(store, spec.source, plan.sections[section], tokenizer)}
                 )
             elif spec.kind == "model" and spec.name != "model":
                 yield lambda spec=spec: _check_model(store.local_model(spec.source))
+        yield from (lambda text=text: _refuse(text) for text in lacking(plan.run_file, facts))
         if LOSS_FILE in plan.inputs:
             yield lambda: _check_loss(plan)
         for name in ("scorer", "judge", "pair_judge", RULE_FILE):
@@ -104,10 +110,13 @@ def _parts(plan: Any) -> Iterator[Any]:
             if spec and spec.source and spec.source.endswith(".json"):
                 yield lambda spec=spec: MatrixJudge.load(spec.source)
             elif spec and spec.source:
-                place, _, function = spec.source.rpartition(":")
-                own = load_rule if name == RULE_FILE else load_scorer
-                load = own if place.endswith(".py") else _check_module
-                yield lambda load=load, place=place, function=function: load(place, function)
+                yield lambda name=name, spec=spec: _check_function(name, *spec.source.rpartition(":")[::2])
+        if plan.run_file.judge and plan.run_file.judge.endpoint:
+            yield lambda: read_key(plan.run_file.judge.endpoint.key_variable)
+
+
+def _refuse(text: str) -> None:
+    raise SettingsError(text)
 
 
 def _check_loss(plan: Any) -> None:
@@ -120,17 +129,32 @@ def _check_loss(plan: Any) -> None:
     )
 
 
-def _check_module(name: str, function: str) -> None:
+def _check_function(name: str, place: str, function: str) -> None:
+    """A function of the user's own, loaded as its step loads it."""
+    from preflow.models.scorers import JUDGE, SCORER, load_scorer
+    from preflow.settings.pairs import RULE_FILE
+    from preflow.steps.build_pairs.own_rule import load_rule
+
+    if name == RULE_FILE:
+        load_rule(place, function)
+        return
+    load = load_scorer if place.endswith(".py") else _load_from_module
+    load(place, function, JUDGE if name == "pair_judge" else SCORER)
+
+
+def _load_from_module(name: str, function: str, takes: Sequence[str]) -> None:
     """What a step does by a file of one line, here with words about the module."""
     from preflow.errors import ScorerError
+    from preflow.models.own_code import MISTAKES, expect_parameters
 
     try:
         module = importlib.import_module(name)
-    except Exception as error:
+    except MISTAKES as error:
         said = f"{name}:{function}: the module cannot be imported ({type(error).__name__}: {error})"
         raise ScorerError(f"{said}. Install it, or name a file of yours: FILE.py:FUNCTION.") from None
     if not callable(getattr(module, function, None)):
         raise ScorerError(f"{name}:{function}: the module has no function {function!r}. Name one that it has.")
+    expect_parameters(getattr(module, function), takes, f"{name}:{function}", ScorerError)
 
 
 def _check_model(folder: Path) -> None:
@@ -142,7 +166,8 @@ def _check_model(folder: Path) -> None:
         )
 
 
-def _check_data(store: Any, source: dict[str, list[str]], section: str, tokenizer: Path | None) -> None:
+def _check_data(store: Any, source: dict[str, list[str]], section: str, tokenizer: Path | None) -> Any:
+    """What the rows are together. Raises DataError for rows that are wrong."""
     from preflow.settings.data import ImportSettings
     from preflow.steps.import_data.importing import SourceFile, check_files
     from preflow.text.tokenizer import Tokenizer
@@ -153,9 +178,7 @@ def _check_data(store: Any, source: dict[str, list[str]], section: str, tokenize
         for path in paths
     ]
     settings = ImportSettings.parse(section)
-    found = check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)
-    if found.total and settings.on_bad_row == "stop":
-        raise DataError(found.first, found.total)
+    return check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)[1]
 
 
 def _say_rows(done: int) -> None:

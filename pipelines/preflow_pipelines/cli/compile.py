@@ -38,6 +38,10 @@ def command(run_file: Path, overrides: tuple[str, ...], output: Path | None) -> 
     target = output or run_file.with_suffix(".pipeline.yaml")
     if target.suffix not in FORMATS:
         raise SettingsError(f"--output {target}: expected a name that ends in .yaml. Rename it.")
+    if target.exists() and target.samefile(run_file):
+        raise SettingsError(
+            f"--output {target}: is the run file, which would be lost. Expected another file. Rename it."
+        )
     try:
         write_pipeline(plan, hardware, target, plan.sections)
     except OSError as error:

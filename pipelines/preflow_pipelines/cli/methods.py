@@ -44,7 +44,9 @@ def describe(method: Method) -> dict[str, Any]:
         "workflow": method.workflow,
         "data": list(method.data),
         "sections": list(method.sections),
+        "optional": list(method.optional),
         "losses": list(method.losses),
+        "presets": list(method.presets),
     }
 
 
@@ -55,22 +57,19 @@ def page(method: Method) -> str:
         for section, keys in method.defaults.items()
         for key, default in keys.items()
     ]
-    lines = [
-        f"{method.name}: {method.title}",
-        method.url,
-        "",
-        method.idea,
-        f"  {method.equation}",
-        "",
-        f"Use it when: {method.use_when}",
-        f"Starts from: {' or '.join(method.data)}",
-        f"Workflow:    {method.workflow}",
-        f"Sections:    {', '.join(method.sections)}",
-        f"Losses:      {', '.join(method.losses)}",
-        "",
-        "Its own defaults:",
-        *defaults,
-        "",
-        f"Start: preflow init {method.name} > {method.name}.yaml    (--full shows every setting with its source)",
-    ]
+    facts = {
+        "Use it when": method.use_when,
+        "Starts from": " or ".join(method.data),
+        "Workflow": method.workflow,
+        "Sections": ", ".join(method.sections),
+        "If named": ", ".join(method.optional),
+        "Losses": ", ".join(method.losses),
+        "Presets": ", ".join(method.presets),
+    }
+    lines = [f"{method.name}: {method.title}", method.url, "", method.idea, f"  {method.equation}", ""]
+    lines += [f"{name + ':':<12} {value}" for name, value in facts.items() if value]
+    lines += ["", "Its own defaults:", *defaults] if defaults else []
+    preset = " (--preset NAME for one of the presets)" if method.presets else ""
+    start = f"Start: preflow init {method.name} > {method.name}.yaml{preset}"
+    lines += ["", f"{start}    (--full shows every setting with its source)"]
     return "\n".join(lines)

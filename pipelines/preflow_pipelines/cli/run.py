@@ -80,6 +80,12 @@ HEADLINES = (
     "eval/reward_concordance",
     "eval/forget_quality",
     "eval/model_utility",
+    "eval/forget_probability",
+    "eval/forget_rouge",
+    "eval/forget_truth_ratio",
+    "eval/retain_probability",
+    "eval/retain_rouge",
+    "eval/retain_truth_ratio",
     "eval/kl_to_reference",
     "eval/length_ratio",
     "eval/distinct_2",
@@ -98,6 +104,8 @@ def summary(result: Any) -> None:
     for name in HEADLINES:
         if name in result.metrics:
             click.echo(f"  {name:<24} {interval(result.metrics, name)}")
+    for text in result.warnings:
+        click.echo(f"  warning  {text}")
     final = final_task(result.folder.read("pipeline.json") or {})
     for label, task, output in [
         ("data", "import-data", "page"),

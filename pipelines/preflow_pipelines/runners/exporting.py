@@ -50,14 +50,21 @@ def export_run(run: RunFolder, target: Path) -> Export:
     tokenizer = Path(model.view.about["inputs"]["tokenizer"]["uri"])
     if not (tokenizer / CONTRACT_FILE).is_file():
         raise ArtifactError(f"{tokenizer}: the run's tokenizer is gone from the store. Run its file again.")
-    with publish_folder(target) as folder:
-        _copy_weights(model, folder)
-        has_adapter = _copy_adapter(model, folder)
-        _write_tokenizer(tokenizer, folder)
-        _write_generation_config(model.model, Tokenizer.load(tokenizer), folder)
-        base = model.start if has_adapter else None
-        reproduction = check_reproduction(folder, model.model, tokenizer, base)
-        write_text(folder / "README.md", model_card(model, reproduction, has_adapter))
+    try:
+        with publish_folder(target) as folder:
+            return _fill(folder, target, model, tokenizer)
+    except OSError as error:
+        said = f"{target}: cannot be written ({error.strerror or error})"
+        raise SettingsError(f"{said}. Expected a folder with room for a model. Name another one with -o.") from None
+
+
+def _fill(folder: Path, target: Path, model: FinishedModel, tokenizer: Path) -> Export:
+    _copy_weights(model, folder)
+    has_adapter = _copy_adapter(model, folder)
+    _write_tokenizer(tokenizer, folder)
+    _write_generation_config(model.model, Tokenizer.load(tokenizer), folder)
+    reproduction = check_reproduction(folder, model.model, tokenizer, model.start if has_adapter else None)
+    write_text(folder / "README.md", model_card(model, reproduction, has_adapter))
     return Export(target, model, reproduction, has_adapter)
 
 

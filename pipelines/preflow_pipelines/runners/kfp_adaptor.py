@@ -68,7 +68,8 @@ def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
         arguments = _plain(task_executor.OrchestratorUtils.make_task_arguments(task_spec.inputs, io_store))
         identity = hashlib.sha256(canonical_json([task_name, arguments]).encode()).hexdigest()
         with exclusive(locks / identity[:40], lambda holder: watcher.waiting(task_name, holder), name=run):
-            return _execute(watcher, task_name, arguments, lambda: original(**call))
+            declared = set(components[task_spec.component_ref.name].output_definitions.artifacts)
+            return _execute(watcher, task_name, arguments, declared, lambda: original(**call))
 
     task_executor.execute_single_task = watched
     try:
@@ -77,7 +78,9 @@ def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
         task_executor.execute_single_task = original
 
 
-def _execute(watcher: Watcher, task: str, arguments: Mapping[str, str], call: Callable[[], Any]) -> Any:
+def _execute(
+    watcher: Watcher, task: str, arguments: Mapping[str, str], declared: set[str], call: Callable[[], Any]
+) -> Any:
     """Run or reuse one task. A reused output that is damaged is set aside, which makes kfp run the task after all.
 
     So is a new one whose inputs were changed beneath it: it would be reused as if it came from what they were.
@@ -89,7 +92,9 @@ def _execute(watcher: Watcher, task: str, arguments: Mapping[str, str], call: Ca
         if not ran:
             watcher.started(task)
         ran.append(1)
-        return dispatch(**arguments)
+        outputs, status = dispatch(**arguments)
+        # a process may end with 0 before its work is done: kfp would keep that as the result
+        return outputs, status if declared <= set(outputs) else Status.FAILURE
 
     dispatcher.run_single_task_implementation = counted
     started, state, outputs = time.time(), "FAILED", {}

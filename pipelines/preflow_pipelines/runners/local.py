@@ -20,7 +20,7 @@ from typing import Any, Protocol
 from preflow import __version__
 from preflow.errors import DataError, PreflowError, Problem
 from preflow.settings.plan import Plan
-from preflow.tracking.journal import latest, read_journal
+from preflow.tracking.journal import Journal, latest, read_journal
 from preflow_pipelines.compile import pipeline_spec
 from preflow_pipelines.hardware import Hardware
 from preflow_pipelines.runners import kfp_adaptor
@@ -52,12 +52,14 @@ class StepResult:
 
 @dataclass(frozen=True)
 class RunResult:
-    """`metrics` are the headline numbers of the run's journals; `error` is the failed step's, as its record says."""
+    """`metrics` are the headline numbers of the run's journals, `warnings` what its steps warned of; `error` is the failed
+    step's, as its record says."""
 
     folder: RunFolder
     state: str
     steps: list[StepResult]
     metrics: dict[str, float]
+    warnings: list[str]
     error: dict[str, Any] | None
 
     def raise_if_users_mistake(self) -> None:
@@ -162,17 +164,27 @@ def _result(
             steps.append(StepResult(task.name, "SKIPPED", 0.0, {}))
         else:
             steps.append(StepResult(task.name, record["state"], record["seconds"], record["outputs"]))
-    return RunResult(folder, state, steps, headline_metrics(folder), error)
+    return RunResult(folder, state, steps, headline_metrics(folder), _warnings(folder), error)
 
 
 def headline_metrics(folder: RunFolder) -> dict[str, float]:
     """The last value of every metric in the journals of a run, the later step's where two say the same."""
     metrics: dict[str, float] = {}
+    for _, journal in _journals(folder):
+        metrics |= latest(journal)
+    return metrics
+
+
+def _warnings(folder: RunFolder) -> list[str]:
+    return [f"{task}: {text}" for task, journal in _journals(folder) for text in dict.fromkeys(journal["warnings"])]
+
+
+def _journals(folder: RunFolder) -> Iterator[tuple[str, Journal]]:
+    """Those of the run's tasks, as far as they can be read."""
     for record in folder.records():
         if journal := record["outputs"].get("journal"):
             with contextlib.suppress(PreflowError):
-                metrics |= latest(read_journal(journal))
-    return metrics
+                yield record["task"], read_journal(journal)
 
 
 @contextlib.contextmanager

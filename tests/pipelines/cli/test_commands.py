@@ -49,6 +49,8 @@ def test_methods_as_json(tmp_path: Path) -> None:
     found = json.loads(preflow("methods", "--json", home=tmp_path).stdout)
     assert [method["name"] for method in found] == list(catalogue())
     assert json.loads(preflow("methods", "rso", "--json", home=tmp_path).stdout)[0]["paper"] == "2309.06657"
+    shown = preflow("methods", "rlhf", home=tmp_path).stdout
+    assert "Presets:     verifiable" in shown and "Losses:" not in shown
 
 
 @pytest.mark.parametrize("method", sorted(catalogue()))
@@ -91,7 +93,9 @@ def write_run(folder: Path, model: Path, rows: list[Any], **data: Any) -> None:
     lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
     (folder / "pairs.jsonl").write_text("\n".join(lines) + "\n")
     (folder / "run.yaml").write_text(
-        yaml.safe_dump({"method": "dpo", "model": str(model), "data": {"pairs": "pairs.jsonl", **data}})
+        yaml.safe_dump(
+            {"method": "dpo", "model": str(model), "data": {"pairs": "pairs.jsonl", "heldout_fraction": 0.0, **data}}
+        )
     )
 
 
@@ -146,10 +150,15 @@ def test_check_says_what_to_do_about_settings(tmp_path: Path, tiny_model: Path) 
     assert all(problem["fix"] for problem in found["problems"]) and found["total"] == 2
     (tmp_path / "empty").mkdir()
     (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "judges.py").write_text("print('loading')\ndef prefer(prompts, firsts, seconds): ...\n")
     for setting, words in [
         ("model=empty", "config.json"),
         ("evaluate.judge=not_there_at_all:f", "not_there_at_all:f: the module cannot be imported"),
         ("evaluate.judge=leaves.py:f", "SystemExit: 0 (line 2 of leaves.py)"),
+        (
+            "evaluate.judge=judges.py:prefer",
+            "judges.py:prefer: takes (prompts, firsts, seconds), expected (prompts, comp",
+        ),
         ("evaluate.judge=json:nothing", "json:nothing: the module has no function"),
         ("hardware=absent.yaml", "Expected `hardware: cpu`"),
     ]:
@@ -203,6 +212,9 @@ def test_compile_output_that_cannot_be(tmp_path: Path, tiny_model: Path) -> None
     write_run(tmp_path, tiny_model, [])
     assert "ends in .yaml" in preflow("compile", "run.yaml", "-o", "out.txt", home=tmp_path, code=2).stderr
     assert "cannot be written" in preflow("compile", "run.yaml", "-o", "no/out.yaml", home=tmp_path, code=2).stderr
+    before = (tmp_path / "run.yaml").read_text()
+    assert "is the run file" in preflow("compile", "run.yaml", "-o", "./run.yaml", home=tmp_path, code=2).stderr
+    assert (tmp_path / "run.yaml").read_text() == before
 
 
 def test_compile_writes_parameters_and_hardware(tmp_path: Path, tiny_model: Path) -> None:

@@ -89,6 +89,12 @@ def test_what_exists_is_left_alone(finished: RunFolder, tmp_path: Path) -> None:
     assert not list((tmp_path / "out").iterdir())
 
 
+def test_a_place_that_is_no_folder(finished: RunFolder, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(SettingsError, match=r"file/out: cannot be written \(.*\). Expected a folder"):
+        export_run(finished, tmp_path / "file" / "out")
+
+
 @pytest.mark.parametrize("state", ["FAILED", "CANCELLED", None])
 def test_unfinished_runs_are_refused(tmp_path: Path, state: str | None) -> None:
     run = RunFolder(tmp_path / "home" / "runs" / "one")

@@ -106,7 +106,7 @@ def test_what_changed_runs_with_what_depends_on_it(given: Path, change: dict[str
     assert {state for _, state in states(play(given, "r3"))} == {"CACHED"}, "putting it back finds the first result"
 
 
-@pytest.mark.parametrize("how", ["fail", "die"])
+@pytest.mark.parametrize("how", ["fail", "die", "leave"])
 def test_a_failure_stops_and_leaves_no_entry(given: Path, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
     watcher = Recorder()
     for name in ("r1", "r2"):

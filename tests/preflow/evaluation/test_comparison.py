@@ -92,6 +92,6 @@ def test_lengths_finished_texts_and_words() -> None:
 
 def test_distinct_ngrams_do_not_span_texts_and_survive_empty_ones() -> None:
     assert distinct_ngrams(["a b", "c d"], 2) == 1.0
-    assert distinct_ngrams(["", "a"], 2) == 0.0
-    assert distinct_ngrams([], 1) == 0.0
+    assert distinct_ngrams(["", "a"], 2) is None, "one word is no bigram"
+    assert distinct_ngrams([], 1) is None
     assert distinct_ngrams(["The cat", "the CAT"], 2) == 0.5

@@ -54,6 +54,7 @@ def test_function_is_called_in_batches_with_messages(tmp_path: Path) -> None:
         ("return [0.5, None]", "question 2: returned None"),
         ("raise KeyError('score')", r"KeyError: 'score' \(line 2 of my_judges.py\), judging questions 1 to 2"),
         ("return 3", "TypeError"),
+        ("raise SystemExit(0)", r"SystemExit: 0 \(line 2 of my_judges.py\)"),
     ],
 )
 def test_what_a_function_may_not_answer(tmp_path: Path, body: str, message: str) -> None:
@@ -64,6 +65,21 @@ def test_what_a_function_may_not_answer(tmp_path: Path, body: str, message: str)
 def test_a_file_without_the_function(tmp_path: Path) -> None:
     with pytest.raises(ScorerError, match="no function 'prefer'. Functions there: favour"):
         FunctionJudge(write(tmp_path, "def favour(prompts, firsts, seconds): ..."), "prefer")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "def prefer(prompts, completions): ...",
+            r"takes \(prompts, completions\), expected \(prompts, firsts, seconds\)",
+        ),
+        ("class prefer: ...", "a class, expected a function"),
+    ],
+)
+def test_a_function_that_takes_something_else(tmp_path: Path, text: str, words: str) -> None:
+    with pytest.raises(ScorerError, match=words):
+        FunctionJudge(write(tmp_path, text), "prefer")
 
 
 def test_a_matrix_makes_intransitive_preferences(tmp_path: Path) -> None:
@@ -105,6 +121,7 @@ def test_how_a_text_names_its_row(tmp_path: Path) -> None:
         ({"row": "second_word"}, "row is 'second_word', expected one of text, first_word, last_word"),
         ({"otherwise": "lizard"}, "otherwise is 'lizard'"),
         ({"rows": 3}, "no preference matrix"),
+        ({"labels": [1, 2, 3]}, "no preference matrix"),
     ],
 )
 def test_files_that_are_no_preference_matrix(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -113,7 +130,7 @@ def test_files_that_are_no_preference_matrix(tmp_path: Path, changes: dict[str, 
 
 
 def test_no_file_and_no_json(tmp_path: Path) -> None:
-    for path in (tmp_path / "none.json", write(tmp_path, "{")):
+    for path in (tmp_path / "none.json", write(tmp_path, "{"), write(tmp_path, "[" * 100_000)):
         with pytest.raises(ScorerError, match="no preference matrix .* Expected JSON"):
             MatrixJudge.load(path)
 

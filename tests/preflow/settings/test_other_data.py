@@ -92,6 +92,11 @@ def test_refused_with_the_fix(content: dict[str, Any], words: str) -> None:
         parse_run_file(content)
 
 
+def test_what_is_forgotten_is_not_retained(folder: Path) -> None:
+    with pytest.raises(SettingsError, match="forget.jsonl: is to be forgotten and retained"):
+        make_plan(parse_run_file(npo(retain={"files": "./forget.jsonl"})), folder)
+
+
 def test_a_value_network_has_a_rate_of_its_own(folder: Path) -> None:
     for given, expected in (({}, 1e-4), ({"learning_rate": 2e-5}, 2e-5), ({"value_learning_rate": 3e-3}, 3e-3)):
         plan = make_plan(parse_run_file(run_file("dro", "scored", train=given)), folder)

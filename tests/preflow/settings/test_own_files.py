@@ -25,6 +25,7 @@ def nll(policy_chosen_logps, chosen_num_tokens, *, power=1.0):
 
 def weighted(policy_completion_logps, scores): ...
 def stateful(policy_chosen_logps, state): ...
+def strange(policy_chosen_logps, beta): ...
 def many(*logps): ...
 def wrong_role(policy_winner_logps): ...
 def no_policy(reference_chosen_logps): ...
@@ -99,6 +100,7 @@ def test_names_and_places_of_the_file_count_for_nothing(folder: Path) -> None:
         ("nll", {"coupled": "perhaps"}, "loss.coupled: found 'perhaps'"),
         ("nll", {"takes": ["x"]}, "loss.takes has no effect: it is read from the file. Remove it"),
         ("stateful", {}, "takes state, which a coupled loss has. Set loss.coupled: true"),
+        ("strange", {}, "takes beta, but the method's rows have chosen_scores, .* a setting stands behind the"),
         ("many", {}, r"line \d+: many takes \*args or \*\*kwargs.* Write them out"),
         ("wrong_role", {}, "takes policy_winner_logps, but the method's rows have the roles chosen, rejected"),
         ("no_policy", {}, "expected something of the policy"),
@@ -115,7 +117,7 @@ def test_what_does_not_fit_is_found_when_the_run_file_is_read(
 @pytest.mark.parametrize(
     ("loss", "words"),
     [
-        ({"name": "dpp"}, "does not match any of the expected tags"),
+        ({"name": "dpp"}, "loss 'dpp' is none of ours, so it does not fit dpo. Did you mean 'dpop'"),
         ({"name": "dpo", "betta": 1}, "loss.dpo.betta: unknown setting. Did you mean 'beta'"),
         ({"name": "dpo", "beta": -1}, "loss.dpo.beta: found -1"),
         (3, "loss: found 3"),

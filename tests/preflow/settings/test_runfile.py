@@ -40,7 +40,7 @@ REFUSED = [
     (dpo(loss={"betta": 1}), "Did you mean 'beta'"),
     (dpo(loss={"beta": "big"}), "loss.dpo.beta: found 'big'"),
     (dpo(loss={"beta": 0}), "greater than 0"),
-    (dpo(loss={"name": "hinj"}), "expected tags: .*'dpo'"),
+    (dpo(loss={"name": "hinj"}), "loss 'hinj' is none of ours, .* Did you mean 'hinge'. Losses that fit: dpo"),
     (dpo(loss={"name": "hinge"}), "does not fit dpo"),
     (dpo(generate={}), "'generate' has no effect for dpo"),
     (dpo(data={"prompts": "prompts.jsonl"}), "dpo starts from pairs"),
@@ -52,6 +52,9 @@ REFUSED = [
     ),
     (dpo(evaluate={"pairs": "a", "prompts": "b"}), "not both"),
     (rso(score=None), "needs the section 'score'"),
+    (rso(rejection={"num_accepted": 1}), "rejection.num_accepted is 1, expected at least 2"),
+    (rso(rejection={"num_accepted": 9}, generate={"candidates_per_prompt": 8}), "nothing would be rejected"),
+    (rso(evaluate={"baseline": "chosen"}), "evaluate.baseline is chosen, but the held-out rows are no pairs"),
     (rso(rejection={"rule": "best_of_n", "temperature": 1}), "rejection.temperature has no effect"),
     (rso(pairs={"rule": "best_worst", "seed": 1}), "pairs.seed has no effect"),
     (dpo(evaluate={"samples_per_prompt": 0, "temperature": 1}), "evaluate.temperature has no effect"),
@@ -123,12 +126,27 @@ def test_yaml_may_be_merged(tmp_path: Path) -> None:
 
 def test_yaml_errors_name_the_line(tmp_path: Path) -> None:
     path = tmp_path / "run.yaml"
-    for text, words in [("a: [", "line"), ("method: dpo\nmethod: rso\n", "stands twice"), ("- 1", "expected settings")]:
+    for text, words in [
+        ("a: [", "line"),
+        ("method: dpo\nmethod: rso\n", "stands twice"),
+        ("- 1", "expected settings"),
+        ("seed: 2024-13-45", "month must be in 1..12"),
+        ("seed: !!int foo", "invalid literal"),
+        ("seed: 0b_", "not valid YAML"),
+        ("{" * 2000, "not valid YAML"),
+        ("[1, 2]: x", "not valid YAML"),
+    ]:
         path.write_text(text)
         with pytest.raises(SettingsError, match=words):
             load_run_file(path)
     with pytest.raises(SettingsError, match="preflow init"):
         load_run_file(tmp_path / "absent.yaml")
+
+
+def test_null_is_as_if_it_were_not_there() -> None:
+    assert parse_run_file(dpo(evaluate=None, seed=None, sft=None)) == parse_run_file(dpo())
+    with pytest.raises(SettingsError, match="needs the section 'score'"):
+        parse_run_file(rso(score=None))
 
 
 def test_overrides_seed_and_method_defaults(folder: Path) -> None:

@@ -60,7 +60,16 @@ REFUSED = [
     (run_file(pairs={"rule": "spo"}), "pairs.rule spo makes completions, but loss sppo takes pairs"),
     (run_file("spo", pairs={"rule": "sppo"}), "pairs.rule sppo makes pairs, but loss ppo_seq takes completions"),
     (run_file(judge={"judge": "a.py:f", "schedule": "tournament"}), "judge.schedule is tournament, which judges only"),
-    (run_file(evaluate={}), "rounds.keep is best by eval/win_rate, which needs evaluate.judge. Name a judge"),
+    (run_file(evaluate={}), "rounds.keep is best by eval/win_rate, which needs evaluate.judge. Add it"),
+    (
+        run_file(rounds={"metric": "eval/win_rat"}),
+        "rounds.metric: found 'eval/win_rat'; input should be 'eval/win_rate'",
+    ),
+    (run_file(rounds={"metric": "eval/reward_margin"}), "which needs held-out pairs"),
+    (
+        run_file(judge={"judge": "endpoint", "endpoint": {"url": "http://h/v1", "model": "m", "key_variable": "sk-1"}}),
+        "key_variable: found 'sk-1'",
+    ),
     (
         run_file("spo", rounds={"history_share": 0.3}),
         "rounds.history_share is 0.3, but pairs.rule spo trains on the newest",
@@ -73,7 +82,7 @@ REFUSED = [
     ),
     (run_file(judge={"judge": "a.py:f", "seed": 1}), "judge.seed has no effect: all pairs are asked in both orders"),
     (run_file("spo", rounds={"reference": "start"}), "rounds.reference has no effect: loss ppo_seq takes no reference"),
-    (run_file("online_dpo", rounds={"metric": "eval/x"}), "rounds.metric has no effect: keep is last"),
+    (run_file("online_dpo", rounds={"metric": "eval/judge_score"}), "rounds.metric has no effect: keep is last"),
     (run_file(rounds={"history_decay": 0.5}), "rounds.history_decay has no effect: history_share is 0"),
     (run_file(rounds={"count": 1, "keep": "best"}), "rounds.keep has no effect: there is one round"),
     (run_file(teacher={"files": "teacher.jsonl"}), "'teacher' has no effect for sppo"),

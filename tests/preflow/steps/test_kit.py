@@ -65,7 +65,11 @@ def test_a_step_leaves_its_log_status_and_journal(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("body", "kind", "user"),
-    [('raise SettingsError("bad option")', "SettingsError", True), ("1 / 0", "ZeroDivisionError", False)],
+    [
+        ('raise SettingsError("bad option")', "SettingsError", True),
+        ("1 / 0", "ZeroDivisionError", False),
+        ("raise SystemExit(0)", "OwnCodeError", True),
+    ],
 )
 def test_errors_are_told_apart(tmp_path: Path, body: str, kind: str, user: bool) -> None:
     process = play(tmp_path, body)

@@ -96,7 +96,7 @@ def test_arguments_are_those_of_the_signature(path: str) -> None:
         ("summed", r"summed returned a tensor of shape \(\), expected \(3,\): one loss per example. Leave the mean"),
         ("none", "returned NoneType, expected a tensor"),
         ("centred", "returned a Coupled, expected losses.* Set loss.coupled: true"),
-        ("raises", r"my_losses.py line 24: RuntimeError: .* Mend the function"),
+        ("raises", r"my_losses.py: RuntimeError: .* \(line 24 of my_losses.py\). Mend the function"),
     ],
 )
 def test_mistakes_name_the_file_and_the_line(path: str, name: str, words: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from preflow.artifacts.facets import COMPLETION_FACETS, PAIR_FACETS
 from preflow.errors import SettingsError
 from preflow.settings.objective import PAIR, LossSection
 from preflow.settings.own_code import OwnFunction, read_function
@@ -160,6 +161,12 @@ def _check_parameters(found: OwnFunction, roles: dict[str, str], coupled: bool, 
             raise SettingsError(
                 f"{where}: loss {found.reference} takes {name}, but the method's rows have the roles {', '.join(roles)}. "
                 "Rename the parameter, or choose another method."
+            )
+        facets = PAIR_FACETS if "chosen" in roles.values() else COMPLETION_FACETS
+        if not _role(name) and name not in (*facets, *BATCHWISE) and not name.endswith("_rewards"):
+            raise SettingsError(
+                f"{where}: loss {found.reference} takes {name}, but the method's rows have {', '.join(facets)}. Rename the "
+                "parameter; one that is a setting stands behind the *."
             )
         if name.endswith("_rewards"):
             raise SettingsError(

@@ -53,6 +53,16 @@ def _margin(standing: Standing, pair: Place) -> float:
     """The lead of the chosen one: in values, or P(it wins) - P(it loses) of a judged match."""
     if standing.matches is None:
         return standing.values[pair[0]] - standing.values[pair[1]]
+    return _lead(standing, pair)
+
+
+def _met(group: Sequence[Row], standing: Standing, pairs: Iterable[Place]) -> list[Choice]:
+    """Pairs of places with what is known about these two as their margins, whatever they are worth among all."""
+    return [Choice(*pair, _lead(standing, pair), group[pair[0]]["source"]) for pair in pairs]
+
+
+def _lead(standing: Standing, pair: Place) -> float:
+    """P(the chosen one wins) - P(it loses)."""
     return 2 * preference(standing, pair) - 1
 
 
@@ -71,9 +81,7 @@ def _first_round(group: Sequence[Row], standing: Standing, settings: PairsSettin
     order = shuffled(group, settings)
     met = zip(order[::2], order[1::2], strict=False)
     pairs = [each if preference(standing, each) >= 0.5 else each[::-1] for each in met]
-    if not standing.judged:
-        return choices(group, standing, pairs)
-    return [Choice(*pair, 2 * preference(standing, pair) - 1, group[pair[0]]["source"]) for pair in pairs]
+    return _met(group, standing, pairs) if standing.judged else choices(group, standing, pairs)
 
 
 def _best_worst(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:
@@ -88,7 +96,7 @@ def _tournament(group: Sequence[Row], standing: Standing, settings: PairsSetting
         return choices(group, standing, pairs)
     order = shuffled(group, settings)
     pairs = play_tournament(order, lambda first, second: preference(standing, (first, second)) >= 0.5)
-    return [Choice(*pair, 2 * preference(standing, pair) - 1, group[pair[0]]["source"]) for pair in pairs]
+    return _met(group, standing, pairs)
 
 
 def _random(group: Sequence[Row], standing: Standing, settings: PairsSettings, tally: Tally) -> list[Choice]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from preflow.artifacts.ids import completion_id, content_id
+from preflow.artifacts.ids import completion_id, content_id, shard_of
 from preflow.artifacts.io import write_rows
 from preflow.artifacts.kinds import COMPLETIONS
 from preflow.artifacts.manifest import read_manifest
@@ -55,7 +55,7 @@ def _nothing_to_sample(prompts: str, settings: GenerateSettings) -> Problem:
 
 def of_shard(prompts: Prompts, shard: int, shards: int) -> Prompts:
     """The prompts of a share: each prompt belongs to one, by its id, whatever else is there."""
-    return {each: messages for each, messages in prompts.items() if int(each[-12:], 16) % shards == shard}
+    return {each: messages for each, messages in prompts.items() if shard_of(each, shards) == shard}
 
 
 def _steered(messages: list[dict[str, str]], instruction: str | None) -> list[dict[str, str]]:

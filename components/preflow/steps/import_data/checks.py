@@ -1,5 +1,6 @@
 """What may not be in a record, whatever its shape was."""
 
+from preflow.models.verifiable import has_number
 from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.messages import EQUAL_FIX
 from preflow.steps.import_data.problems import RowError
@@ -19,6 +20,8 @@ def check_record(record: Record, settings: ImportSettings) -> None:
             shown = "the completion" if name == "target" else name
             found = f"{shown} begins with the prompt's last turn."
             raise RowError("prompt_repeated", found, "Keep only the answer in the completion.")
+    if settings.answer != "optional":
+        _check_answer(record.answer, settings)
     sides = record.completions
     if "chosen" in sides and sides["chosen"].strip() == sides["rejected"].strip():
         raise RowError("chosen_equals_rejected", "chosen and rejected are the same text.", EQUAL_FIX)
@@ -41,6 +44,16 @@ def _repeats(text: str, turn: str) -> bool:
         return False
     long = len(turn) >= REPEATED_PROMPT_CHARACTERS and " " in turn
     return long or text[len(turn) :].startswith("\n")
+
+
+def _check_answer(answer: str | None, settings: ImportSettings) -> None:
+    """What the scorer will compare with: found before anything is sampled."""
+    if not (answer or "").strip():
+        found = "no answer, expected the right one, which `scorer: verifiable` compares with."
+        raise RowError("no_answer", found, "Add a column `answer`, or take another scorer.")
+    if settings.answer == "number" and not has_number(answer or ""):
+        found = f"the answer {answer!r:.80} holds no number, which verify.rule numeric compares."
+        raise RowError("no_answer", found, "Mend the answer, or set verify.rule to exact.")
 
 
 def _check_prompt(record: Record, settings: ImportSettings) -> None:

@@ -70,7 +70,8 @@ def named_values(row: Mapping[str, Any], settings: ImportSettings) -> dict[str, 
 def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "") -> RowError:
     """`setting` is how the run file's data section would name the column, up to the column."""
     columns = [column for column in row if column != SPLIT_KEY]
-    by_lower_case = {str(column).lower(): column for column in columns}
+    taken = {alias for ours, aliases in ALIASES.items() if ours != name for alias in aliases}
+    by_lower_case = {str(column).lower(): column for column in columns if column not in taken}
     close = difflib.get_close_matches(name.lower(), list(by_lower_case), n=1, cutoff=0.5)
     setting = setting or f"columns: {{{name}: "
     end = "}" if "{" in setting else ""
@@ -79,9 +80,9 @@ def missing_column(name: str, row: Mapping[str, Any], why: str, setting: str = "
     if close:
         best = by_lower_case[close[0]]
         written = best if PLAIN_NAME.fullmatch(str(best)) else json.dumps(best, ensure_ascii=False)
-        fix = f"Did you mean {best!r}? Rename it, or set data.{setting}{written}{end}."
+        fix = f"Did you mean {best!r}? Rename it, or set {setting}{written}{end} beside the files."
     else:
-        fix = f"Add it, or set data.{setting}YOUR_COLUMN{end}."
+        fix = f"Add it, or set {setting}YOUR_COLUMN{end} beside the files."
     return RowError("missing_column", f"no column {name!r} ({why}); columns here: {shown}{more}.", fix)
 
 

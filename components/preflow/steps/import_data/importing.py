@@ -13,6 +13,7 @@ from preflow.settings.data import ImportSettings
 from preflow.steps.import_data.checks import check_lengths, check_record
 from preflow.steps.import_data.columns import ALIASES
 from preflow.steps.import_data.duplicates import Seen
+from preflow.steps.import_data.facts import Facts
 from preflow.steps.import_data.numbers import Numbers
 from preflow.steps.import_data.problems import Problems, RowError
 from preflow.steps.import_data.readers import RawRow, has_header, read_file
@@ -61,7 +62,7 @@ class Importer:
         progress: Callable[[int], None] = lambda done: None,
     ):
         self.files, self.settings, self.tokenizer, self.progress = files, settings, tokenizer, progress
-        self.problems, self.numbers, self.seen = Problems(), Numbers(), Seen(settings)
+        self.problems, self.numbers, self.seen, self.facts = Problems(), Numbers(), Seen(settings), Facts()
         self.kind: Kind = KINDS[settings.kind]
         self.rows_read = 0
         self.rows_passed = 0
@@ -92,9 +93,9 @@ class Importer:
                 yield from self._make(read.prompt_id, read.record, read.split, preference, votes.weight)
 
     def check(self) -> None:
-        """Find the problems without making rows."""
-        for _ in self._checked(report=True):
-            pass
+        """Find the problems, and what the rows are together, without making rows."""
+        for read in self._checked(report=True):
+            self.facts.add(read.prompt_id, read.record, read.split)
 
     def _count(self, read: _Read) -> None:
         if self.tokenizer:
@@ -225,12 +226,12 @@ def check_files(
     settings: ImportSettings,
     tokenizer: Tokenizer | None,
     progress: Callable[[int], None] = lambda done: None,
-) -> Problems:
+) -> tuple[Problems, Facts]:
     """What `preflow check` does: all checks of the step `import_data`, nothing written. Raises DataError as the step does.
 
-    Returns the problems of the rows that `on_bad_row: drop` lets fall.
+    Returns the problems of the rows that `on_bad_row: drop` lets fall, and what the other rows are together.
     """
     importer = Importer(files, settings, tokenizer, progress)
     importer.check()
     importer.refuse()
-    return importer.problems
+    return importer.problems, importer.facts

@@ -36,7 +36,7 @@ def label_of(value: Any) -> bool:
         fix = (
             "Import numbers as scores: data.scored."
             if number
-            else "Rename the values, or map data.columns: {label: ...}."
+            else "Rename the values, or set columns: {label: ...} beside the files."
         )
         raise RowError("unknown_label", f"label is {shown(value)}, {expected}.", fix)
     return found

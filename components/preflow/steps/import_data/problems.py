@@ -41,6 +41,7 @@ CODES = {
     "duplicate": "a row that was there before",
     "opposite_pair": "a pair that was there before, the other way round",
     "contradiction": "a completion that was there before, with another label or score",
+    "no_answer": "a prompt without the answer that its scorer compares with",
     "wrong_answer_is_right": "a question whose wrong answers include the right one",
     "prompt_in_both_splits": "a held-out prompt that is also trained on",
 }

@@ -109,8 +109,10 @@ def _demonstration(
         name = "completion" if "prompt" in values else "messages" if "completion" not in values else "prompt"
         error = missing_column(name, row, f"{ROWS[settings.kind]} need prompt and completion, or messages")
         if {"chosen", "rejected"} <= row.keys():
+            side = "rejected" if settings.kind == "negatives" else "chosen"
             error.fix = (
-                "These are pairs: name the files as data.pairs, or map one side, data.columns: {completion: chosen}."
+                f"These are pairs: map one side, columns: {{completion: {side}}} beside the files, or take a method that "
+                "starts from data.pairs."
             )
         raise error
     messages = messages_of(values["messages"], "messages")
@@ -156,7 +158,7 @@ def _completion(value: Any, name: str, prompt: Messages) -> str:
     if isinstance(messages, str):
         return messages
     if messages[0] in prompt[-1:]:
-        fix = "Remove that turn, or set data.columns: {prompt: null} (the common beginning is then the prompt)."
+        fix = "Remove that turn, or set columns: {prompt: null} beside the files (the common beginning is then the prompt)."
         raise RowError("prompt_repeated", f"{name} begins with the prompt's last turn.", fix)
     strange = next((message["role"] for message in messages if message["role"] != "assistant"), None)
     if strange:

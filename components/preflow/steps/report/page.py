@@ -41,6 +41,9 @@ TILES = {
     "eval/forget_probability": ("forget probability", "per token, of the answers that were to be forgotten"),
     "eval/forget_rouge": ("forget ROUGE-L", "share of those answers that it still writes"),
     "eval/forget_truth_ratio": ("forget truth ratio", "1: right and wrong answers are equally likely"),
+    "eval/retain_probability": ("retain probability", "per token, of the answers that were to be kept"),
+    "eval/retain_rouge": ("retain ROUGE-L", "share of those answers that it still writes"),
+    "eval/retain_truth_ratio": ("retain truth ratio", "how much likelier right answers are than wrong ones"),
     "eval/kl_to_reference": ("KL to the reference", "nats per completion, at temperature 1"),
     "eval/length_ratio": ("length ratio", "tokens, policy over baseline"),
     "eval/distinct_2": ("distinct bigrams", "of the policy's samples; a fall means repetition"),
@@ -67,7 +70,7 @@ def render_page(
     duels = _duels(samples)
     return template.render(
         title=_title(train),
-        subtitle=_subtitle(train, numbers),
+        subtitle=_subtitle(train, numbers, evaluate["settings"].get("max_prompts") if samples else None),
         tiles=[_tile(name, numbers, evaluate["settings"]) for name in TILES if name in numbers],
         notes=[NO_WIN_RATE] if samples and "eval/win_rate" not in numbers else [],
         curves=[_curve(CURVES[name], series(train, name)) for name in CURVES if name in metric_names(train)],
@@ -98,10 +101,13 @@ def _title(train: Journal) -> str:
     return " + ".join(losses) or "a run"
 
 
-def _subtitle(train: Journal, numbers: Mapping[str, float]) -> str:
+def _subtitle(train: Journal, numbers: Mapping[str, float], sampled: int | None) -> str:
     facts = train["facts"]
     trained = [f"{facts[name]:,} {name}" for name in ("examples", "steps") if name in facts]
-    measured = f"measured on {int(numbers.get('heldout_prompts', 0)):,} held-out prompts"
+    heldout = int(numbers.get("heldout_prompts", 0))
+    measured = f"measured on {heldout:,} held-out prompts"
+    if sampled is not None and sampled < heldout:
+        measured += f", texts and KL on {sampled:,} of them"
     return "; ".join([f"trained on {' in '.join(trained)}", measured] if trained else [measured])
 
 

@@ -152,6 +152,7 @@ OTHER_DEFECTS = {
     "unknown_split": row_of(pair(1, part="spare"), split_column="part"),
     "prompt_in_both_splits": leak,
     "unknown_label": row_of({"prompt": "One?", "completion": "1", "label": "neither"}, kind="labelled"),
+    "no_answer": row_of({"prompt": "One?", "answer": " "}, kind="prompts", answer="text"),
     "wrong_answer_is_right": row_of(
         {"question": "One?", "answer": "1", "perturbed_answer": ["2", " 1"]}, kind="questions"
     ),
@@ -162,6 +163,12 @@ OTHER_DEFECTS = {
 def test_other(code: str, tmp_path: Path, tiny_tokenizer: Path) -> None:
     (found,) = OTHER_DEFECTS[code](tmp_path, tiny_tokenizer)
     assert (found.code, found.row) == (code, 1)
+
+
+def test_an_answer_that_holds_no_number(tmp_path: Path, tiny_tokenizer: Path) -> None:
+    write(tmp_path, [{"prompt": "One?", "answer": "1"}, {"prompt": "Two?", "answer": "two"}])
+    (found,) = problems_of(tmp_path, tiny_tokenizer, kind="prompts", answer="number")
+    assert (found.code, found.row) == ("no_answer", 2) and "set verify.rule to exact" in found.fix
 
 
 def test_prompt_that_fills_the_model_leaves_nothing_of_the_completion(tmp_path: Path, tiny_model: Path) -> None:
@@ -213,19 +220,22 @@ def test_every_code_has_a_test() -> None:
 def test_misnamed_column_is_guessed(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"Prompt": "a b?", "choosen": "c", "rejected": "d"}])
     (found,) = problems_of(tmp_path, tiny_tokenizer)
-    assert found.message.startswith("no column 'chosen'") and "data.columns: {chosen: choosen}" in found.fix
+    assert (
+        found.message.startswith("no column 'chosen'")
+        and "set columns: {chosen: choosen} beside the files" in found.fix
+    )
 
 
 def test_fix_for_a_name_that_yaml_would_trim(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"prompt": "a b?", " chosen": "c", "rejected": "d"}], "csv")
     (found,) = problems_of(tmp_path, tiny_tokenizer)
-    assert found.fix.endswith('data.columns: {chosen: " chosen"}.')
+    assert found.fix.endswith('columns: {chosen: " chosen"} beside the files.')
 
 
 def test_mapped_column_that_is_not_there(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"question_text": "a b?", "chosen": "c", "rejected": "d"}])
     (found,) = problems_of(tmp_path, tiny_tokenizer, columns={"prompt": "question_txt"})
-    assert found.code == "missing_column" and "data.columns: {prompt: question_text}" in found.fix
+    assert found.code == "missing_column" and "columns: {prompt: question_text}" in found.fix
 
 
 def test_assistant_prefix_is_accepted_if_asked_for(tmp_path: Path, tiny_tokenizer: Path) -> None:

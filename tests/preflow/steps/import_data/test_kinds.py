@@ -85,9 +85,9 @@ def test_labels_as_people_write_them(value: Any, meaning: bool) -> None:
     [
         (None, "null", "remove the row"),
         ("", "null", "remove the row"),
-        ("neither", "unknown_label", "data.columns"),
+        ("neither", "unknown_label", "set columns"),
         (0.7, "unknown_label", "data.scored"),
-        (["a"], "unknown_label", "data.columns"),
+        (["a"], "unknown_label", "set columns"),
     ],
 )
 def test_labels_that_are_none(value: Any, code: str, fix: str) -> None:
@@ -101,7 +101,7 @@ def test_labels_that_are_none(value: Any, code: str, fix: str) -> None:
     [
         ("labelled", answer(1), "missing_column", "no column 'label' (labelled completions need it)"),
         ("labelled", answer(1, score=1.0), "missing_column", "name the files as data.scored"),
-        ("labelled", pair(1), "missing_column", "name the files as data.pairs"),
+        ("labelled", pair(1), "missing_column", "take a method that starts from data.pairs"),
         ("scored", answer(1), "missing_column", "no column 'score'"),
         ("scored", answer(1, score=None), "null", "score is null."),
         ("scored", answer(1, score="high"), "wrong_type", "expected a finite number"),

@@ -161,7 +161,7 @@ def test_the_users_column_splits(tmp_path: Path, tiny_tokenizer: Path) -> None:
 def test_split_column_that_is_not_there(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [pair(1, parts="train")])
     (found,) = problems_of(tmp_path, tiny_tokenizer, split_column="part")
-    assert found.code == "missing_column" and "data.split_column: parts." in found.fix
+    assert found.code == "missing_column" and "set split_column: parts beside the files." in found.fix
 
 
 @pytest.mark.parametrize("order", [("train", "test"), ("test", "train")])
