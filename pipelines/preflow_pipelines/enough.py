@@ -1,4 +1,4 @@
-"""Whether the rows are enough of what a run file asks for; a step would find it too, hours later."""
+"""Whether the rows of all files together are what a run file asks for: what a step would find hours later, or nobody."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -16,6 +16,12 @@ def lacking(run: Any, facts: Mapping[str, Facts]) -> Iterator[str]:
         return
     yield from _stages(run, data)
     yield from _shards(run, data)
+    leaked = data.prompts & facts["evaluation_data"].heldout if "evaluation_data" in facts else set()
+    if leaked:
+        yield (
+            f"evaluate: {len(leaked)} of its prompts are trained on, expected others: what is measured on them says nothing. "
+            "Remove them from one of the files."
+        )
     teacher = facts.get("teacher_data")
     if teacher is not None and not teacher.prompts & data.prompts:
         yield (

@@ -21,8 +21,8 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from preflow.errors import SettingsError
-from preflow.settings.runfile import read_yaml
 from preflow.settings.section import Section, explain, setting
+from preflow.settings.yaml_file import read_yaml
 
 CORES = re.compile(r"([0-9]*\.)?[0-9]+m?")
 BYTES = re.compile(r"[0-9]+(E|Ei|P|Pi|T|Ti|G|Gi|M|Mi|K|Ki)?")

@@ -168,7 +168,7 @@ def test_slic_samples_and_scores_towards_the_best_or_the_targets(desk: Desk) -> 
     assert executed(run) >= made - {"generate-candidates"}
     assert curve(run, "train-preference", "best_logps")[0] < 0
     other = play(desk, "slic", "sample_and_score", targets={"files": "answers.jsonl"}, loss__target="targets")
-    assert executed(other) == {"import-data-2", "train-preference", *AFTER}
+    assert executed(other) - {"import-data-2"} == {"train-preference", *AFTER}, "the targets may be imported already"
     assert curve(other, "train-preference", "companion_completion_logps")[0] < 0
 
 

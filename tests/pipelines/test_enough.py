@@ -55,7 +55,11 @@ def test_enough_is_enough() -> None:
     assert {shard_of(prompt, 3) for prompt in facts(60).prompts} == {0, 1, 2}
 
 
-def test_held_out_rows_do_not_count() -> None:
-    found = Facts()
-    found.add("0" * 32, Record([], {}), "heldout")
-    assert (found.rows, found.prompts) == (0, set())
+def test_held_out_prompts_that_are_trained_on() -> None:
+    other = Facts()
+    for prompt in facts(5, start=8).prompts:
+        other.add(prompt, Record([], {}), "heldout")
+    assert (other.rows, other.prompts, len(other.heldout)) == (0, set(), 5)
+    (found,) = said("dpo", "pairs", {"data": facts(10), "evaluation_data": other}, evaluate={"pairs": "e.jsonl"})
+    assert "evaluate: 2 of its prompts are trained on" in found
+    assert not said("dpo", "pairs", {"data": facts(8), "evaluation_data": other}, evaluate={"pairs": "e.jsonl"})

@@ -20,7 +20,7 @@ from typing import Any
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.ids import Message
 from preflow.errors import ScorerError
-from preflow.models.own_code import MISTAKES, source_of, with_line
+from preflow.models.own_code import MISTAKES, located, source_of
 from preflow.models.scorers import JUDGE, load_scorer
 
 Prompts = Sequence[Sequence[Message]]
@@ -79,7 +79,7 @@ class FunctionJudge(Judge):
         try:
             answer = list(self.function(prompts, firsts, seconds))
         except MISTAKES as error:
-            said = with_line(error, source_of(self.function))
+            said = located(error, source_of(self.function))
             raise ScorerError(
                 f"judge {self.name}: {said}, judging questions {start + 1} to {start + len(firsts)}. Mend the function."
             ) from None

@@ -34,7 +34,7 @@ def load_function(path: str | Path, function: str, module: str, error: type[Pref
             "or move what it needs from a neighbouring file into it."
         ) from None
     except MISTAKES as mistake:
-        raise error(f"{path}: {with_line(mistake, path)}. Mend the file; `preflow check` loads it too.") from None
+        raise error(f"{located(mistake, path)}. Mend the file; `preflow check` loads it too.") from None
     found = getattr(loaded, function, None)
     if not callable(found):
         names = [name for name, value in vars(loaded).items() if callable(value) and not name.startswith("_")]
@@ -50,7 +50,7 @@ def guarded(function: Callable[..., Any], path: str | Path) -> Callable[..., Any
         try:
             return function(*given, **named)
         except MISTAKES as mistake:
-            raise OwnCodeError(f"{path}: {with_line(mistake, Path(path))}. Mend the function.") from None
+            raise OwnCodeError(f"{located(mistake, Path(path))}. Mend the function.") from None
 
     return call
 
@@ -79,15 +79,11 @@ def source_of(function: Callable[..., Any]) -> Path | None:
     return Path(code.co_filename) if code else None
 
 
-def with_line(error: BaseException, path: Path | None) -> str:
-    """The error with the last line of the file `path` that it went through."""
-    line = line_of(error, path) if path else None
-    place = f" (line {line} of {path.name})" if path and line else ""
-    return f"{type(error).__name__}: {error}{place}"
-
-
-def line_of(error: BaseException, path: Path) -> int | None:
-    """The last line of the file `path` that the error went through, or that it says itself."""
+def located(error: BaseException, path: Path | None) -> str:
+    """FILE line N: what went wrong, with the last line of the file `path` that the error went through or names itself."""
+    said = f"{type(error).__name__}: {error}"
+    if path is None:
+        return said
     own = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
-    line: int | None = own[-1].lineno if own else getattr(error, "lineno", None)
-    return line
+    line = own[-1].lineno if own else getattr(error, "lineno", None)
+    return f"{path} line {line}: {said}" if line else f"{path}: {said}"

@@ -12,7 +12,7 @@ from typing import Any
 
 from preflow.artifacts.ids import Message
 from preflow.errors import ScorerError
-from preflow.models.own_code import MISTAKES, expect_parameters, load_function, source_of, with_line
+from preflow.models.own_code import MISTAKES, expect_parameters, load_function, located, source_of
 
 Scorer = Callable[[Sequence[Sequence[Message]], Sequence[str]], Sequence[float]]
 MODULE_NAME = "preflow_user_scorer"
@@ -44,7 +44,7 @@ def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: s
     try:
         answer = list(scorer(prompts, completions))
     except MISTAKES as error:
-        said = with_line(error, source_of(scorer))
+        said = located(error, source_of(scorer))
         raise ScorerError(
             f"{where}: {said}, scoring rows {first + 1} to {first + len(completions)}. Mend the function."
         ) from None

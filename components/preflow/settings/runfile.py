@@ -35,6 +35,7 @@ from preflow.settings.text import TextSettings
 from preflow.settings.tracking import TrackingSettings
 from preflow.settings.train import MAX_SEED, TrainOptions, TrainSection
 from preflow.settings.unlearning import UnlearningSection
+from preflow.settings.yaml_file import read_yaml, read_yaml_text
 
 KINDS = ("prompts", "pairs", "sft", "labelled", "scored", "negatives", "forget")
 MORE_DATA = {"sft": "sft", "reward_model": "pairs", "targets": "sft", "teacher": "sft", "retain": "sft"}
@@ -173,44 +174,6 @@ def parse_run_file(
     return run_file
 
 
-class _StrictLoader(yaml.SafeLoader):
-    """YAML's own rules, but a key that stands twice is an error, not a silent replacement."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]  # `<<` brings another's keys
-        keys = [self.construct_object(key, deep=True) for key in own]
-        twice = [key for index, key in enumerate(keys) if key in keys[:index]]
-        if twice:
-            raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-def read_yaml(path: Path, example: str = "method: dpo", absent: str = "Check the path.") -> dict[str, Any]:
-    """A YAML file that holds a mapping such as `example`. Raises SettingsError with the line."""
-    try:
-        content = _read_yaml_text(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise SettingsError(f"{path}: no such file. {absent}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path}: cannot be read ({error}). Expected a YAML text file in UTF-8.") from None
-    except yaml.YAMLError as error:
-        raise SettingsError(
-            f"{path}: not valid YAML: {' '.join(str(error).split())}. Mend the line and try again."
-        ) from None
-    if not isinstance(content, dict):
-        found = "nothing" if content is None else f"a {type(content).__name__}"
-        raise SettingsError(f"{path}: found {found}, expected settings such as `{example}`. {absent}")
-    return content
-
-
-def _read_yaml_text(text: str) -> Any:
-    """What a YAML text holds. Raises YAMLError, for values that look like a date or a number and are none as well."""
-    try:
-        return yaml.load(text, Loader=_StrictLoader)
-    except (ValueError, LookupError, RecursionError, AttributeError, TypeError) as error:
-        raise yaml.YAMLError(str(error) or type(error).__name__) from None
-
-
 def _apply_override(content: dict[str, Any], override: str) -> None:
     name, equals, value = override.partition("=")
     if not equals or not name.strip():
@@ -224,7 +187,7 @@ def _apply_override(content: dict[str, Any], override: str) -> None:
         if not isinstance(place, dict):
             raise SettingsError(f"--set {override}: {part!r} is a value, not a section. Expected section.key=value.")
     try:
-        place[last] = _read_yaml_text(value)
+        place[last] = read_yaml_text(value)
     except yaml.YAMLError:
         place[last] = value
 

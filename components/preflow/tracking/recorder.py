@@ -1,4 +1,4 @@
-"""The recorder: a process per run that projects its folder into MLflow while it goes, and closes runs that were killed.
+"""The recorder: a process that projects a run's folder into MLflow while it goes, and closes runs that were killed.
 
     python -m preflow.tracking.recorder RUN_DIR [--home HOME] [--follow]
 
@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.files import replace_json
 from preflow.tracking.projection import Projection
+from preflow.tracking.relay import hand_over, wait_for_another
 from preflow.tracking.runs import RunReader, RunView, run_folders
 from preflow.tracking.store import Store, configure, experiment_name, open_store, store_identity, store_uri
 from preflow.tracking.view import provide_view
@@ -222,6 +224,11 @@ def _only_writer(folder: Path) -> Iterator[bool]:
         yield True
 
 
+def _append(log: Path, text: str) -> None:
+    with suppress(OSError), log.open("a", encoding="utf-8") as file:
+        file.write(f"{text}\n")
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m preflow.tracking.recorder", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN_DIR")
@@ -230,11 +237,17 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder = given.run.resolve()
     home = given.home.resolve() if given.home else folder.parents[1]
+    if given.follow and hand_over(folder, home):
+        print("handed over to the recorder of an earlier run")
+        return 0
     configure()
     with suppress(OSError):
         os.nice(5)  # the steps come first
     if given.follow:
-        return 0 if follow(folder, home) else 1
+        written = follow(folder, home)
+        while another := wait_for_another(home):
+            follow(another, home, partial(_append, another / "recorder.log"))
+        return 0 if written else 1
     view = RunReader(folder).read()
     if view is None:
         print(f"{folder}: no run.json; not a run", file=sys.stderr)

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from kfp import components, local
+from kfp.local import subprocess_task_handler
 from kfp.local.orchestrator import task_executor
 from kfp.local.status import Status
 
 from preflow.artifacts.ids import canonical_json
 from preflow_pipelines.runners.locks import exclusive
+from preflow_pipelines.runners.warm import warm_steps
 
 
 class Watcher(Protocol):
@@ -51,7 +53,7 @@ def run_pipeline(
 
 @contextmanager
 def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
-    original = task_executor.execute_single_task
+    original, cold = task_executor.execute_single_task, subprocess_task_handler.run_local_subprocess
 
     def watched(*, task_name: str, task_spec: Any, components: Any, executors: Any, io_store: Any, **rest: Any) -> Any:
         executor = executors[components[task_spec.component_ref.name].executor_label]
@@ -65,17 +67,19 @@ def _watched(watcher: Watcher, locks: Path, run: str) -> Iterator[None]:
         }
         if executor.WhichOneof("spec") != "container":
             return original(**call)
+        steps.image = executor.container.image
         arguments = _plain(task_executor.OrchestratorUtils.make_task_arguments(task_spec.inputs, io_store))
         identity = hashlib.sha256(canonical_json([task_name, arguments]).encode()).hexdigest()
         with exclusive(locks / identity[:40], lambda holder: watcher.waiting(task_name, holder), name=run):
             declared = set(components[task_spec.component_ref.name].output_definitions.artifacts)
             return _execute(watcher, task_name, arguments, declared, lambda: original(**call))
 
-    task_executor.execute_single_task = watched
-    try:
-        yield
-    finally:
-        task_executor.execute_single_task = original
+    with warm_steps(cold) as steps:
+        task_executor.execute_single_task, subprocess_task_handler.run_local_subprocess = watched, steps.run
+        try:
+            yield
+        finally:
+            task_executor.execute_single_task, subprocess_task_handler.run_local_subprocess = original, cold
 
 
 def _execute(

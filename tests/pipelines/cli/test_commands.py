@@ -154,7 +154,7 @@ def test_check_says_what_to_do_about_settings(tmp_path: Path, tiny_model: Path) 
     for setting, words in [
         ("model=empty", "config.json"),
         ("evaluate.judge=not_there_at_all:f", "not_there_at_all:f: the module cannot be imported"),
-        ("evaluate.judge=leaves.py:f", "SystemExit: 0 (line 2 of leaves.py)"),
+        ("evaluate.judge=leaves.py:f", "leaves.py line 2: SystemExit: 0"),
         (
             "evaluate.judge=judges.py:prefer",
             "judges.py:prefer: takes (prompts, firsts, seconds), expected (prompts, comp",

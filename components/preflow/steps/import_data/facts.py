@@ -7,15 +7,18 @@ from preflow.steps.import_data.shapes import Record
 
 @dataclass
 class Facts:
-    """Of training rows: how many, their prompts' ids, their sources, their smallest and largest score."""
+    """Of training rows: how many, their prompts' ids, their sources, their smallest and largest score. Of held-out rows:
+    their prompts' ids."""
 
     rows: int = 0
     prompts: set[str] = field(default_factory=set)
     sources: set[str | None] = field(default_factory=set)
     scores: tuple[float, float] | None = None
+    heldout: set[str] = field(default_factory=set)
 
     def add(self, prompt: str, record: Record, split: str) -> None:
         if split != "train":
+            self.heldout.add(prompt)
             return
         self.rows += 1
         self.prompts.add(prompt)

@@ -1,0 +1,129 @@
+"""Steps as forks of a server: what they do and how they end is as if each had been started by itself."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from kfp.local import subprocess_task_handler
+
+from preflow_pipelines.runners import warm
+from preflow_pipelines.runners.kfp_adaptor import run_pipeline
+from preflow_pipelines.runners.warm import WarmSteps
+from toy_workflow import counts, toy_arguments, toy_spec
+
+
+@pytest.fixture
+def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every step is taken for a heavy one; the server loads little."""
+    light = tmp_path / "server.py"
+    light.write_text(
+        warm.SERVER.read_text().replace('"torch"', '"json"').replace('"transformers.modeling_utils"', '"json"')
+    )
+    monkeypatch.setattr(warm, "SERVER", light)
+    monkeypatch.setattr(warm, "HEAVY", ("python",))
+    monkeypatch.setattr(warm, "GPUS", ())
+    monkeypatch.setenv("TOY_COUNTS", str(tmp_path / "counts"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    (tmp_path / "given").write_text("given ")
+    return tmp_path / "given"
+
+
+class Watcher:
+    """Remembers how tasks ended, and does something before one of them."""
+
+    def __init__(self, before: dict[str, Any] | None = None) -> None:
+        self.states: dict[str, str] = {}
+        self.before = before or {}
+
+    def started(self, task: str) -> None:
+        self.before.get(task, lambda: None)()
+
+    def waiting(self, task: str, holder: str) -> None: ...
+
+    def damaged(self, task: str, outputs: Any) -> None: ...
+
+    def spoiled(self, task: str, arguments: Any) -> None: ...
+
+    def finished(self, task: str, state: str, started: float, arguments: Any, outputs: Any) -> None:
+        self.states[task] = state
+
+
+def play(given: Path, name: str, watcher: Watcher, **settings: str) -> dict[str, str]:
+    home = given.parent
+    run_pipeline(
+        toy_spec(), toy_arguments(given, **settings), home / "runs" / name / "outputs", home / "cache", watcher
+    )
+    return watcher.states
+
+
+@pytest.fixture
+def colds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """One entry per step that was started by itself."""
+    original, found = subprocess_task_handler.run_local_subprocess, []
+
+    def counted(*given: Any, **named: Any) -> int:
+        found.append(1)
+        return original(*given, **named)
+
+    monkeypatch.setattr(subprocess_task_handler, "run_local_subprocess", counted)
+    return found
+
+
+def test_steps_are_forks_and_write_the_same(given: Path, colds: list[int]) -> None:
+    states = play(given, "r1", Watcher())
+    assert set(states.values()) == {"EXECUTED"} and counts() == {"first": 1, "second": 1, "third": 1}
+    assert not colds
+    (page,) = (given.parent / "runs").rglob("page")
+    assert page.read_text() == "given 12inner/b"
+    assert set(play(given, "r2", Watcher()).values()) == {"CACHED"}
+
+
+@pytest.mark.parametrize("how", ["fail", "die", "leave"])
+def test_a_step_that_fails(given: Path, how: str, colds: list[int]) -> None:
+    for name in ("r1", "r2"):
+        watcher = Watcher()
+        with pytest.raises(RuntimeError):
+            play(given, name, watcher, two=how)
+        assert watcher.states["second"] == "FAILED"
+    assert counts() == {"first": 1, "second": 2} and not colds
+
+
+def test_a_server_that_is_gone_is_done_without(given: Path, colds: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    servers: list[Any] = []
+    start = warm._start
+    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
+
+    def kill() -> None:
+        servers[0][0].kill()
+        servers[0][0].wait()
+
+    states = play(given, "r1", Watcher({"second": kill}))
+    assert set(states.values()) == {"EXECUTED"}
+    assert len(colds) == 1 and len(servers) == 2, "the third step has a new one"
+
+
+def test_no_server_is_left(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers: list[Any] = []
+    start = warm._start
+    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
+    play(given, "r1", Watcher())
+    ((process, _),) = servers
+    assert process.returncode is not None
+    with pytest.raises(ProcessLookupError):
+        os.kill(process.pid, 0)
+
+
+def test_where_there_is_a_gpu_every_step_starts_by_itself(
+    given: Path, colds: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm, "GPUS", ("/dev/null",))
+    assert set(play(given, "r1", Watcher()).values()) == {"EXECUTED"} and len(colds) == 3
+
+
+def test_commands_of_another_kind_are_left_alone() -> None:
+    called: list[Any] = []
+    steps = WarmSteps(lambda **given: called.append(given) or 3)
+    steps.image = warm.HEAVY[0]
+    assert steps.run(["sh", "-c", "true"]) == 3 and called == [{"full_command": ["sh", "-c", "true"], "env_vars": None}]
+    steps.close()
