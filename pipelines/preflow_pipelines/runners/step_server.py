@@ -3,8 +3,8 @@
     python step_server.py FD
 
 Loading torch and transformers takes longer than many steps do. On the socket FD it gets the name of a file (JSON: argv,
-env) with the descriptor that the step writes to, forks, and answers with the step's exit code. It leaves when the other
-end is closed.
+env) with the descriptor that the step writes to, says that it has taken it, forks, and answers with the step's exit code.
+It leaves when the other end is closed.
 Run as a file, so that no module of ours is loaded before the step looks at its own code.
 """
 
@@ -33,13 +33,14 @@ def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher too, which stops the step
     with socket.socket(fileno=descriptor) as connection:
         for name in LIBRARIES:
-            with contextlib.suppress(ImportError):
+            with contextlib.suppress(Exception):  # the step that needs it will say what is wrong with it
                 importlib.import_module(name)
         gc.freeze()  # what is loaded is garbage to nobody, and stays in pages that all steps share
         while True:
             request, descriptors, _, _ = socket.recv_fds(connection, 4096, 1)
             if not request:
                 return
+            connection.sendall(b"taken")
             child = os.fork()
             if child == 0:
                 connection.close()

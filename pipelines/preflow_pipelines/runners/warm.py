@@ -104,6 +104,8 @@ def _ask(connection: socket.socket, request: Path) -> int:
             socket.send_fds(connection, [os.fsencode(request)], [writer])
         finally:
             os.close(writer)
+        if not connection.recv(64):
+            raise ConnectionError
         for line in printed:
             print(line, end="")
     return int(connection.recv(64) or 1)  # nothing: the server was killed, and with it what it knew of the step

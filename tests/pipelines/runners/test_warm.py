@@ -103,6 +103,12 @@ def test_a_server_that_is_gone_is_done_without(given: Path, colds: list[int], mo
     assert len(colds) == 1 and len(servers) == 2, "the third step has a new one"
 
 
+def test_a_server_that_cannot_load_is_done_without(given: Path, colds: list[int]) -> None:
+    warm.SERVER.write_text("import time\ntime.sleep(1)\nraise SystemExit(3)\n")
+    assert set(play(given, "r1", Watcher()).values()) == {"EXECUTED"}
+    assert len(colds) == 3
+
+
 def test_no_server_is_left(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     servers: list[Any] = []
     start = warm._start
