@@ -22,7 +22,7 @@ from preflow.artifacts.files import replace_json
 from preflow.tracking.projection import Projection
 from preflow.tracking.relay import hand_over, wait_for_another
 from preflow.tracking.runs import RunReader, RunView, run_folders
-from preflow.tracking.store import Store, configure, experiment_name, open_store, store_identity, store_uri
+from preflow.tracking.store import Store, configure, experiment_name, local_uri, open_store, store_identity, store_uri
 from preflow.tracking.view import provide_view
 
 POLL_SECONDS = 0.7
@@ -224,6 +224,14 @@ def _only_writer(folder: Path) -> Iterator[bool]:
         yield True
 
 
+def _own_store(folder: Path, home: Path) -> str | None:
+    """Which store of the home's own the run goes to; None for another one, and before it is made."""
+    tracking = (_read(folder / "run.json") or {}).get("tracking")
+    if tracking is None or store_uri(home, tracking) != local_uri(home):
+        return None
+    return store_identity(home, local_uri(home))
+
+
 def _append(log: Path, text: str) -> None:
     with suppress(OSError), log.open("a", encoding="utf-8") as file:
         file.write(f"{text}\n")
@@ -237,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder = given.run.resolve()
     home = given.home.resolve() if given.home else folder.parents[1]
-    if given.follow and hand_over(folder, home):
+    if given.follow and hand_over(folder, home, _own_store(folder, home)):
         print("handed over to the recorder of an earlier run")
         return 0
     configure()
@@ -245,8 +253,12 @@ def main(arguments: list[str] | None = None) -> int:
         os.nice(5)  # the steps come first
     if given.follow:
         written = follow(folder, home)
-        while another := wait_for_another(home):
-            follow(another, home, partial(_append, another / "recorder.log"))
+        while another := wait_for_another(home, partial(_own_store, folder, home)):
+            say = partial(_append, another / "recorder.log")
+            try:
+                follow(another, home, say)
+            except Exception as error:  # its folder may be gone; the next run is another matter
+                say(f"{type(error).__name__}: {error}")
         return 0 if written else 1
     view = RunReader(folder).read()
     if view is None:

@@ -1,8 +1,13 @@
-"""A recorder that is done waits a while for the next run of its home: to load mlflow takes seconds, to hand over none."""
+"""A recorder that is done waits a while for the next run of its home: to load mlflow takes seconds, to hand over none.
+
+Only of runs that go to the home's own store, as it stands (`store`, its identity): what mlflow keeps open must still be the
+file that is there, and a server's credentials are those of whoever starts a run.
+"""
 
 import fcntl
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 LINGER_SECONDS = 20.0
@@ -11,15 +16,17 @@ POLL_SECONDS = 0.1
 WAITING, NEXT = "recorder.waiting", "recorder.next."
 
 
-def hand_over(folder: Path, home: Path) -> bool:
-    """Give a run to the recorder that waits in `home`; False if there is none, or it does not take it."""
-    with (home / WAITING).open("a") as file:
+def hand_over(folder: Path, home: Path, store: str | None) -> bool:
+    """Give a run to the recorder that waits for runs of `store`; False if there is none, or it does not take it."""
+    if store is None:
+        return False
+    with (home / f"{WAITING}.{store}").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             return False
         except BlockingIOError:
             pass
-    note = home / f"{NEXT}{folder.name}"
+    note = home / f"{NEXT}{store}.{folder.name}"
     note.touch()
     deadline = time.monotonic() + HAND_OVER_SECONDS
     while time.monotonic() < deadline:
@@ -29,20 +36,24 @@ def hand_over(folder: Path, home: Path) -> bool:
     return not _took(note)
 
 
-def wait_for_another(home: Path) -> Path | None:
-    """The folder of the next run to record; None if none comes, or another recorder waits already."""
-    if not home.is_dir():
+def wait_for_another(home: Path, current: Callable[[], str | None]) -> Path | None:
+    """The folder of the next run to record; None if none comes, another recorder waits already, or the store is not the
+    one any more that it was (`current` says which one it is)."""
+    store = current()
+    if store is None:
         return None
-    with (home / WAITING).open("a") as file:
+    with (home / f"{WAITING}.{store}").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             return None
-        deadline = time.monotonic() + LINGER_SECONDS
+        deadline, beginning = time.monotonic() + LINGER_SECONDS, f"{NEXT}{store}."
         while time.monotonic() < deadline:
-            for note in home.glob(f"{NEXT}*"):
+            for note in home.glob(f"{beginning}*"):
+                if current() != store:
+                    return None
                 if _took(note):
-                    return home / "runs" / note.name.removeprefix(NEXT)
+                    return home / "runs" / note.name.removeprefix(beginning)
             time.sleep(POLL_SECONDS)
     return None
 

@@ -235,7 +235,7 @@ def _terminate_as_interrupt() -> Iterator[None]:
 
 def _start_recorder(folder: RunFolder, home: Path) -> None:
     """Tracking in a process and session of its own: it goes on when this one has returned, and its failures stay there."""
-    log = (folder.path / "recorder.log").open("w")
+    log = (folder.path / "recorder.log").open("a")  # another recorder may take the run over, and write there
     subprocess.Popen(
         [sys.executable, "-m", "preflow.tracking.recorder", str(folder.path), "--home", str(home), "--follow"],
         stdin=subprocess.DEVNULL,

@@ -9,6 +9,7 @@ Run as a file, so that no module of ours is loaded before the step looks at its 
 """
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import json
@@ -28,6 +29,8 @@ LIBRARIES = (
     "transformers.models.auto.modeling_auto",
 )
 
+PR_SET_PDEATHSIG = 1  # prctl(2)
+
 
 def main(descriptor: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the launcher too, which stops the step
@@ -41,14 +44,22 @@ def main(descriptor: int) -> None:
             if not request:
                 return
             connection.sendall(b"taken")
-            child = os.fork()
+            server, child = os.getpid(), os.fork()
             if child == 0:
                 connection.close()
+                _leave_with(server)
                 _become_step(json.loads(Path(os.fsdecode(request)).read_text(encoding="utf-8")), descriptors[0])
                 return
             os.close(descriptors[0])
             _, status = os.waitpid(child, 0)
             connection.sendall(str(os.waitstatus_to_exitcode(status)).encode())
+
+
+def _leave_with(server: int) -> None:
+    """SIGTERM once the server is gone: the launcher then takes the step for ended."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM))
+    if os.getppid() != server:
+        os._exit(128 + signal.SIGTERM)
 
 
 def _become_step(request: dict[str, Any], output: int) -> None:

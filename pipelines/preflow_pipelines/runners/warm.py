@@ -17,7 +17,7 @@ from pathlib import Path
 from preflow.steps.images import GENERATE_IMAGE, TRAIN_IMAGE
 
 SERVER = Path(__file__).with_name("step_server.py")
-GPUS = ("/dev/nvidiactl", "/dev/kfd")
+GPUS = ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg")
 HEAVY = (GENERATE_IMAGE, TRAIN_IMAGE)
 EXECUTOR = "-m kfp.dsl.executor_main"
 Run = Callable[..., int]

@@ -1,6 +1,8 @@
 """Steps as forks of a server: what they do and how they end is as if each had been started by itself."""
 
 import os
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +103,29 @@ def test_a_server_that_is_gone_is_done_without(given: Path, colds: list[int], mo
     states = play(given, "r1", Watcher({"second": kill}))
     assert set(states.values()) == {"EXECUTED"}
     assert len(colds) == 1 and len(servers) == 2, "the third step has a new one"
+
+
+def test_a_step_leaves_with_the_server(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers, steps = [], []
+    start = warm._start
+    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
+
+    def kill_in_a_while() -> None:
+        process, deadline = servers[0][0], time.monotonic() + 20
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        while not steps and time.monotonic() < deadline:
+            steps.extend(map(int, children.read_text().split()))
+        time.sleep(0.3)
+        process.kill()
+
+    watcher = Watcher({"second": threading.Thread(target=kill_in_a_while).start})
+    with pytest.raises(RuntimeError):
+        play(given, "r1", watcher, two="sleep 60")
+    assert watcher.states["second"] == "FAILED"
+    status, deadline = Path(f"/proc/{steps[0]}/stat"), time.monotonic() + 5
+    while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not status.exists() or status.read_text().split()[2] == "Z"
 
 
 def test_a_server_that_cannot_load_is_done_without(given: Path, colds: list[int]) -> None:

@@ -16,39 +16,56 @@ from preflow.tracking.relay import hand_over, wait_for_another
 
 
 def waiting(home: Path, found: list[Path | None]) -> threading.Thread:
-    thread = threading.Thread(target=lambda: found.append(wait_for_another(home)), daemon=True)
+    thread = threading.Thread(target=lambda: found.append(wait_for_another(home, lambda: "s1")), daemon=True)
     thread.start()
     time.sleep(0.3)
     return thread
 
 
 def test_nobody_waits(tmp_path: Path) -> None:
-    assert not hand_over(tmp_path / "runs" / "one", tmp_path)
+    assert not hand_over(tmp_path / "runs" / "one", tmp_path, "s1")
+    assert not hand_over(tmp_path / "runs" / "one", tmp_path, None)
     assert not list(tmp_path.glob("recorder.next*"))
 
 
 def test_who_waits_takes_one_run(tmp_path: Path) -> None:
     found: list[Path | None] = []
     thread = waiting(tmp_path, found)
-    assert wait_for_another(tmp_path) is None, "one waits already"
-    assert hand_over(tmp_path / "runs" / "one", tmp_path)
+    assert wait_for_another(tmp_path, lambda: "s1") is None, "one waits already"
+    assert not hand_over(tmp_path / "runs" / "one", tmp_path, "s2"), "it waits for runs of another store"
+    assert hand_over(tmp_path / "runs" / "one", tmp_path, "s1")
     thread.join(5)
     assert found == [tmp_path / "runs" / "one"]
-    assert not hand_over(tmp_path / "runs" / "two", tmp_path), "it is busy now"
+    assert not hand_over(tmp_path / "runs" / "two", tmp_path, "s1"), "it is busy now"
+
+
+def test_a_store_that_was_made_anew_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """mlflow has the old file open: a run would be recorded into nothing."""
+    monkeypatch.setattr(relay, "HAND_OVER_SECONDS", 0.5)
+    found: list[Path | None] = []
+    stores = iter(["s1"])
+    thread = threading.Thread(
+        target=lambda: found.append(wait_for_another(tmp_path, lambda: next(stores, "s2"))), daemon=True
+    )
+    thread.start()
+    time.sleep(0.3)
+    assert not hand_over(tmp_path / "runs" / "one", tmp_path, "s1")
+    thread.join(5)
+    assert found == [None]
 
 
 def test_nobody_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(relay, "LINGER_SECONDS", 0.2)
-    assert wait_for_another(tmp_path) is None
-    assert wait_for_another(tmp_path / "gone") is None
+    assert wait_for_another(tmp_path, lambda: "s1") is None
+    assert wait_for_another(tmp_path / "gone", lambda: None) is None
 
 
 def test_a_run_that_is_not_taken_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The waiting one may have been killed between lock and note."""
     monkeypatch.setattr(relay, "HAND_OVER_SECONDS", 0.3)
-    with (tmp_path / relay.WAITING).open("a") as file:
+    with (tmp_path / f"{relay.WAITING}.s1").open("a") as file:
         relay.fcntl.flock(file, relay.fcntl.LOCK_EX)
-        assert not hand_over(tmp_path / "runs" / "one", tmp_path)
+        assert not hand_over(tmp_path / "runs" / "one", tmp_path, "s1")
     assert not list(tmp_path.glob("recorder.next*"))
 
 
