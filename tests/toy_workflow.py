@@ -1,12 +1,14 @@
 """A light workflow of three steps for tests of what runs workflows: no model, no step kit, a tenth of a second a step."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
 from kfp import dsl
+
+from preflow_pipelines.runners.kfp_adaptor import run_pipeline
 
 STEPS = ("first", "second", "third")
 
@@ -82,3 +84,47 @@ def counts() -> Mapping[str, int]:
     path = Path(os.environ["TOY_COUNTS"])
     lines = path.read_text().split() if path.exists() else []
     return {name: lines.count(name) for name in STEPS if name in lines}
+
+
+class Recorder:
+    """A watcher that remembers, calls damaged what a test says, and does something `before` a task."""
+
+    def __init__(self, before: Mapping[str, Callable[[], None]] = {}) -> None:
+        self.before = before
+        self.said: list[tuple[str, str]] = []
+        self.outputs: dict[str, Mapping[str, str]] = {}
+        self.arguments: dict[str, Mapping[str, str]] = {}
+        self.broken: dict[str, str] = {}
+        self.changed_beneath: str | None = None
+
+    def started(self, task: str) -> None:
+        self.said.append((task, "started"))
+        self.before.get(task, lambda: None)()
+
+    def waiting(self, task: str, holder: str) -> None:
+        self.said.append((task, "waiting"))
+
+    def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None:
+        return outputs[self.broken.pop(task)] if task in self.broken else None
+
+    def spoiled(self, task: str, arguments: Mapping[str, str]) -> str | None:
+        return "an input was changed" if task == self.changed_beneath else None
+
+    def finished(
+        self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
+    ) -> None:
+        self.said.append((task, state))
+        self.arguments[task], self.outputs[task] = arguments, outputs
+
+
+def play(given: Path, name: str = "r1", watcher: Any = None, keys: Mapping[str, str] = {}, **settings: str) -> Recorder:
+    watcher = watcher or Recorder()
+    home = given.parent
+    run_pipeline(
+        toy_spec(**keys), toy_arguments(given, **settings), home / "runs" / name / "outputs", home / "cache", watcher
+    )
+    return watcher
+
+
+def states(watcher: Recorder) -> list[tuple[str, str]]:
+    return [each for each in watcher.said if each[1] != "started"]

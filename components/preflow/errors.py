@@ -13,7 +13,8 @@ Every message has three parts: what was found (file, row, value), what was expec
 Broken invariants of our own are `assert`s, never one of these.
 """
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 
 
@@ -80,3 +81,9 @@ class DataError(PreflowError):
         if self.total > len(self.problems):
             lines.append(f"... and {self.total - len(self.problems)} more rows with problems.")
         return lines
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """ " Did you mean 'x'?" for the known word that is closest, with its space; "" where none is close."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" Did you mean {close[0]!r}?" if close else ""

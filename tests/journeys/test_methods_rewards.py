@@ -58,6 +58,8 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Desk:
     tiny.write_jsonl(desk.folder / "prompts.jsonl", ({"prompt": text, "answer": "7"} for text in texts))
     answers = ({"prompt": text, "completion": "good the cat likes a tree"} for text in texts)
     tiny.write_jsonl(desk.folder / "answers.jsonl", answers)
+    targets = ({"prompt": text, "completion": "the dog reads a good book"} for text in texts)
+    tiny.write_jsonl(desk.folder / "targets.jsonl", targets)
     return desk
 
 
@@ -167,8 +169,8 @@ def test_slic_samples_and_scores_towards_the_best_or_the_targets(desk: Desk) -> 
     made = {"generate-candidates", "score-candidates", "build-pairs", "train-preference"}
     assert executed(run) >= made - {"generate-candidates"}
     assert curve(run, "train-preference", "best_logps")[0] < 0
-    other = play(desk, "slic", "sample_and_score", targets={"files": "answers.jsonl"}, loss__target="targets")
-    assert executed(other) - {"import-data-2"} == {"train-preference", *AFTER}, "the targets may be imported already"
+    other = play(desk, "slic", "sample_and_score", targets={"files": "targets.jsonl"}, loss__target="targets")
+    assert executed(other) == {"import-data-2", "train-preference", *AFTER}
     assert curve(other, "train-preference", "companion_completion_logps")[0] < 0
 
 

@@ -1,12 +1,11 @@
 """The catalogue: every module of this package that defines METHOD is a page."""
 
-import difflib
 import importlib
 import pkgutil
 from functools import cache
 
 import preflow.methods
-from preflow.errors import SettingsError
+from preflow.errors import SettingsError, did_you_mean
 from preflow.methods.page import Method
 
 
@@ -24,6 +23,4 @@ def find_method(name: str) -> Method:
     plain = name.strip().lower().replace("-", "_")
     if plain in methods:
         return methods[plain]
-    close = difflib.get_close_matches(plain, methods, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    raise SettingsError(f"unknown method {name!r}.{meant} Methods: {', '.join(methods)}.")
+    raise SettingsError(f"unknown method {name!r}.{did_you_mean(plain, methods)} Methods: {', '.join(methods)}.")

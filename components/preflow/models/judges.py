@@ -20,8 +20,7 @@ from typing import Any
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.ids import Message
 from preflow.errors import ScorerError
-from preflow.models.own_code import MISTAKES, located, source_of
-from preflow.models.scorers import JUDGE, load_scorer
+from preflow.models.scorers import JUDGE, answer_of, load_scorer
 
 Prompts = Sequence[Sequence[Message]]
 
@@ -63,7 +62,7 @@ class FunctionJudge(Judge):
 
     def __init__(self, path: str | Path, function: str, batch_size: int = 64):
         self.name, self.version = function, file_sha256(path)[:12] if Path(path).is_file() else ""
-        self.path, self.batch_size = Path(path), batch_size
+        self.batch_size = batch_size
         self.function: Callable[..., Any] = load_scorer(path, function, JUDGE)
 
     def verdicts(self, prompts: Prompts, firsts: Sequence[str], seconds: Sequence[str]) -> list[Verdict]:
@@ -76,13 +75,8 @@ class FunctionJudge(Judge):
         return found
 
     def _batch(self, prompts: list[Any], firsts: list[str], seconds: list[str], start: int) -> list[Verdict]:
-        try:
-            answer = list(self.function(prompts, firsts, seconds))
-        except MISTAKES as error:
-            said = located(error, source_of(self.function))
-            raise ScorerError(
-                f"judge {self.name}: {said}, judging questions {start + 1} to {start + len(firsts)}. Mend the function."
-            ) from None
+        doing = f"judging questions {start + 1} to {start + len(firsts)}"
+        answer = answer_of(self.function, (prompts, firsts, seconds), f"judge {self.name}", doing)
         if len(answer) != len(firsts):
             raise ScorerError(
                 f"judge {self.name}: returned {len(answer)} numbers for {len(firsts)} questions. "

@@ -56,7 +56,7 @@ def guarded(function: Callable[..., Any], path: str | Path) -> Callable[..., Any
 
 
 def expect_parameters(
-    function: Callable[..., Any], names: Sequence[str], where: str, error: type[PreflowError] = OwnCodeError
+    function: Callable[..., Any], names: Sequence[str], where: str, error: type[PreflowError]
 ) -> None:
     """Raises `error` for a function that cannot be called with the arguments `names`, in this order."""
     if inspect.isclass(function):

@@ -31,6 +31,14 @@ def load_scorer(path: str | Path, function: str, takes: Sequence[str] = SCORER) 
     return found
 
 
+def answer_of(function: Callable[..., Any], batch: tuple[Any, ...], where: str, doing: str) -> list[Any]:
+    """What a scorer or judge says of a batch. Raises ScorerError with the line of the user's file for what it raises."""
+    try:
+        return list(function(*batch))
+    except MISTAKES as error:
+        raise ScorerError(f"{where}: {located(error, source_of(function))}, {doing}. Mend the function.") from None
+
+
 def score_batches(
     scorer: Scorer, prompts: Sequence[Sequence[Message]], completions: Sequence[str], batch_size: int, where: str
 ) -> Iterator[list[float]]:
@@ -41,13 +49,7 @@ def score_batches(
 
 
 def _scores(scorer: Scorer, prompts: list[Any], completions: list[str], where: str, first: int) -> list[float]:
-    try:
-        answer = list(scorer(prompts, completions))
-    except MISTAKES as error:
-        said = located(error, source_of(scorer))
-        raise ScorerError(
-            f"{where}: {said}, scoring rows {first + 1} to {first + len(completions)}. Mend the function."
-        ) from None
+    answer = answer_of(scorer, (prompts, completions), where, f"scoring rows {first + 1} to {first + len(completions)}")
     if len(answer) != len(completions):
         raise ScorerError(
             f"{where}: returned {len(answer)} scores for {len(completions)} completions. Return one number per completion, in order."

@@ -69,7 +69,12 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         "judge": InputSpec("judge", "scorer", _scorer(run.evaluate.judge, folder, "evaluate.judge")),
     }
     if own := _expand(run.evaluate.pairs or run.evaluate.prompts or (), folder):
-        _refuse_trained_on(own, inputs["data_files"].source["train"])
+        _refuse_shared(
+            own,
+            inputs["data_files"].source["train"],
+            "is trained on and measured on, expected other rows in `evaluate`. Name another file there, or none: then "
+            "data.heldout_fraction holds rows out.",
+        )
         inputs["evaluation_files"] = InputSpec("evaluation_files", "files", {"train": [], "heldout": own})
     for name in MORE_DATA:
         section = getattr(run, name)
@@ -77,7 +82,11 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
         if more is not None:
             trained = _expand(more.files, folder)
             if name == "retain":
-                _refuse_forgotten(trained, inputs["data_files"].source["train"])
+                _refuse_shared(
+                    trained,
+                    inputs["data_files"].source["train"],
+                    "is to be forgotten and retained, expected other rows in `retain`. Name another file.",
+                )
             inputs[f"{name}_files"] = InputSpec(f"{name}_files", "files", {"train": trained, "heldout": []})
     inputs |= {name: InputSpec(name, "model", _local_path(place, folder)) for name, place in _models(run).items()}
     for name, files in (run.unlearning.files if run.unlearning else {}).items():
@@ -93,19 +102,9 @@ def _inputs(run: RunFile, folder: Path) -> dict[str, InputSpec]:
     }
 
 
-def _refuse_trained_on(measured: list[str], trained: list[str]) -> None:
-    for file in sorted(set(measured) & set(trained)):
-        raise SettingsError(
-            f"{file}: is trained on and measured on, expected other rows in `evaluate`. Name another file there, or none: "
-            "then data.heldout_fraction holds rows out."
-        )
-
-
-def _refuse_forgotten(kept: list[str], forgotten: list[str]) -> None:
-    for file in sorted(set(kept) & set(forgotten)):
-        raise SettingsError(
-            f"{file}: is to be forgotten and retained, expected other rows in `retain`. Name another file."
-        )
+def _refuse_shared(files: list[str], others: list[str], what: str) -> None:
+    for file in sorted(set(files) & set(others)):
+        raise SettingsError(f"{file}: {what}")
 
 
 def _own_code(run: RunFile) -> dict[str, str]:

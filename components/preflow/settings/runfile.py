@@ -1,13 +1,12 @@
 """The run file: one experiment. Its sections are those of the steps, plus where the files, the scorer and the judge are."""
 
-import difflib
 from pathlib import Path
 from typing import Annotated, Any, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from preflow.errors import SettingsError
+from preflow.errors import SettingsError, did_you_mean
 from preflow.methods.catalogue import find_method
 from preflow.methods.page import Method
 from preflow.settings.convert import ConvertOptions
@@ -215,17 +214,17 @@ def _refuse_unfit(content: dict[str, Any], method: Method, where: str) -> None:
     if kind is not None and kind not in method.data:
         raise SettingsError(f"{where}: data.{kind} given, but {method.name} starts from {' or '.join(method.data)}.")
     if name is not None and not names_a_file(name) and name not in method.losses:
-        close = difflib.get_close_matches(str(name), loss_names(), n=1)
-        known = "does not fit" if name in loss_names() else "is none of ours, so it does not fit"
-        meant = f" Did you mean {close[0]!r}?" if close and close[0] != name else ""
+        ours = loss_names()
+        said = "does not fit" if name in ours else "is none of ours, so it does not fit"
+        meant = "" if name in ours else did_you_mean(str(name), ours)
         raise SettingsError(
-            f"{where}: loss {name!r} {known} {method.name}.{meant} Losses that fit: {', '.join(method.losses) or 'none'}."
+            f"{where}: loss {name!r} {said} {method.name}.{meant} Losses that fit: {', '.join(method.losses) or 'none'}."
         )
 
 
 def _refuse_none_or_several(content: dict[str, Any], method: Method, where: str) -> None:
     choice = set(method.one_of) & {*method.sections_for(_kind_of(content)), *method.optional}
-    named = [name for name in method.one_of if content.get(name) is not None]
+    named = [name for name in method.one_of if name in content]
     if choice and len(named) != 1:
         fix = (
             "Remove one."
@@ -236,8 +235,6 @@ def _refuse_none_or_several(content: dict[str, Any], method: Method, where: str)
             f"{where}: found {' and '.join(named) or 'none'} of the sections {' and '.join(method.one_of)}; {method.name} takes "
             f"exactly one. {fix}"
         )
-    for name in set(method.one_of) - set(named):
-        content.pop(name, None)
 
 
 def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, Any]:
@@ -245,20 +242,17 @@ def _with_method_defaults(content: dict[str, Any], method: Method) -> dict[str, 
     always = method.sections_for(_kind_of(content))
     sections = [name for name in always if name not in method.one_of or name in content]
     for section in (*sections, *(name for name in method.optional if name in content)):
-        given = filled.get(section)
-        if given is None and section in REQUIRED_IN_SECTION:
+        if section not in filled and section in REQUIRED_IN_SECTION:
             raise SettingsError(
                 f"run file: {method.name} needs the section {section!r}, e.g. {REQUIRED_IN_SECTION[section]}"
             )
-        given = {} if given is None and section not in ("data",) else given
+        given = filled.get(section, None if section == "data" else {})  # without rows there is nothing to fill
         if isinstance(given, dict):
             ours = {key: default.value for key, default in method.defaults.get(section, {}).items()}
             shared = {key: content[key] for key in ("seed", "dtype") if key in content and key in _fields_of(section)}
             ours = {} if names_a_file(given.get("name")) else ours  # a loss of the user's own has defaults of its own
             filled[section] = {**ours, **shared, **given}
-        elif given is not None:
-            filled[section] = given
-    return {key: value for key, value in filled.items() if value is not None}
+    return filled
 
 
 def _fields_of(section: str) -> set[str]:

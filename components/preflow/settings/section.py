@@ -4,13 +4,12 @@ A step receives its section as one canonical JSON string (sorted keys, defaults 
 key. So a float field writes `0` as `0.0`, and nothing that leaves the result alone may be a field of a section.
 """
 
-import difflib
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from preflow.artifacts.ids import canonical_json
-from preflow.errors import SettingsError
+from preflow.errors import SettingsError, did_you_mean
 
 
 class Section(BaseModel):
@@ -80,9 +79,7 @@ def _suggestion(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
         if inner:
             model = (tagged or unnamed[-1:] or inner)[0]  # the last is the most special one
     names = sorted(field.alias or name for name, field in model.model_fields.items())
-    close = difflib.get_close_matches(str(location[-1]), names, n=1)
-    meant = f" Did you mean {close[0]!r}?" if close else ""
-    return f"{meant} Settings here: {', '.join(names)}."
+    return f"{did_you_mean(str(location[-1]), names)} Settings here: {', '.join(names)}."
 
 
 def _alternatives(annotation: Any) -> list[type]:

@@ -7,18 +7,18 @@ written, synced.json. Interrupted, it or `sync` begins anew and ends with the sa
 """
 
 import argparse
-import fcntl
 import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.files import replace_json
+from preflow.tracking.locks import held
 from preflow.tracking.projection import Projection
 from preflow.tracking.relay import hand_over, wait_for_another
 from preflow.tracking.runs import RunReader, RunView, run_folders
@@ -212,16 +212,9 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
 
 
-@contextmanager
-def _only_writer(folder: Path) -> Iterator[bool]:
+def _only_writer(folder: Path) -> AbstractContextManager[bool]:
     """Hold the run's recorder.lock; False if somebody else does."""
-    with (folder / "recorder.lock").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-            return
-        yield True
+    return held(folder / "recorder.lock")
 
 
 def _own_store(folder: Path, home: Path) -> str | None:
@@ -245,13 +238,13 @@ def main(arguments: list[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     folder = given.run.resolve()
     home = given.home.resolve() if given.home else folder.parents[1]
-    if given.follow and hand_over(folder, home, _own_store(folder, home)):
-        print("handed over to the recorder of an earlier run")
-        return 0
     configure()
     with suppress(OSError):
         os.nice(5)  # the steps come first
     if given.follow:
+        if hand_over(folder, home, _own_store(folder, home)):
+            print("handed over to the recorder of an earlier run")
+            return 0
         written = follow(folder, home)
         while another := wait_for_another(home, partial(_own_store, folder, home)):
             say = partial(_append, another / "recorder.log")

@@ -4,11 +4,12 @@ Only of runs that go to the home's own store, as it stands (`store`, its identit
 file that is there, and a server's credentials are those of whoever starts a run.
 """
 
-import fcntl
 import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from preflow.tracking.locks import held
 
 LINGER_SECONDS = 20.0
 HAND_OVER_SECONDS = 2.0
@@ -20,12 +21,9 @@ def hand_over(folder: Path, home: Path, store: str | None) -> bool:
     """Give a run to the recorder that waits for runs of `store`; False if there is none, or it does not take it."""
     if store is None:
         return False
-    with (home / f"{WAITING}.{store}").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    with held(home / f"{WAITING}.{store}", shared=True) as nobody_waits:
+        if nobody_waits:
             return False
-        except BlockingIOError:
-            pass
     note = home / f"{NEXT}{store}.{folder.name}"
     note.touch()
     deadline = time.monotonic() + HAND_OVER_SECONDS
@@ -42,10 +40,8 @@ def wait_for_another(home: Path, current: Callable[[], str | None]) -> Path | No
     store = current()
     if store is None:
         return None
-    with (home / f"{WAITING}.{store}").open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+    with held(home / f"{WAITING}.{store}") as mine:
+        if not mine:
             return None
         deadline, beginning = time.monotonic() + LINGER_SECONDS, f"{NEXT}{store}."
         while time.monotonic() < deadline:

@@ -3,7 +3,6 @@
 Needs neither mlflow nor the code that submits. Files that are not there yet, or that are half written, count as absent.
 """
 
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from typing import Any
 from preflow.errors import ArtifactError
 from preflow.tracking.journal import Journal, read_journal
 from preflow.tracking.lineage import final_task, page_evaluation, training_tasks
+from preflow.tracking.locks import is_held
 
 Point = Mapping[str, Any]
 # The task whose policy is the run's: the first of these steps that the workflow has, in its last occurrence.
@@ -260,18 +260,6 @@ def run_folders(home: Path) -> Iterator[Path]:
         except (OSError, ValueError, KeyError):
             continue
     yield from (folder for _, folder in sorted(found))
-
-
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock `path`."""
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False
 
 
 def _settings(text: str | None) -> dict[str, Any]:

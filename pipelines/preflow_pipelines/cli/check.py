@@ -178,7 +178,7 @@ def _check_data(store: Any, source: dict[str, list[str]], section: str, tokenize
         for path in paths
     ]
     settings = ImportSettings.parse(section)
-    return check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)[1]
+    return check_files(files, settings, Tokenizer.load(tokenizer) if tokenizer else None, _say_rows)
 
 
 def _say_rows(done: int) -> None:

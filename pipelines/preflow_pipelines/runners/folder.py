@@ -10,7 +10,7 @@ from typing import Any
 
 from preflow.artifacts.files import write_json
 from preflow.errors import SettingsError
-from preflow_pipelines.runners.locks import is_held
+from preflow.tracking.locks import is_held
 
 
 @dataclass(frozen=True)

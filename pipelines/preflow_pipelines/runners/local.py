@@ -164,19 +164,12 @@ def _result(
             steps.append(StepResult(task.name, "SKIPPED", 0.0, {}))
         else:
             steps.append(StepResult(task.name, record["state"], record["seconds"], record["outputs"]))
-    return RunResult(folder, state, steps, headline_metrics(folder), _warnings(folder), error)
-
-
-def headline_metrics(folder: RunFolder) -> dict[str, float]:
-    """The last value of every metric in the journals of a run, the later step's where two say the same."""
     metrics: dict[str, float] = {}
-    for _, journal in _journals(folder):
-        metrics |= latest(journal)
-    return metrics
-
-
-def _warnings(folder: RunFolder) -> list[str]:
-    return [f"{task}: {text}" for task, journal in _journals(folder) for text in dict.fromkeys(journal["warnings"])]
+    warnings: list[str] = []
+    for name, journal in _journals(folder):
+        metrics |= latest(journal)  # the later step's, where two say the same
+        warnings += [f"{name}: {text}" for text in dict.fromkeys(journal["warnings"])]
+    return RunResult(folder, state, steps, metrics, warnings, error)
 
 
 def _journals(folder: RunFolder) -> Iterator[tuple[str, Journal]]:

@@ -24,15 +24,3 @@ def exclusive(
             file.write(name)
             file.flush()
         yield file
-
-
-def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock."""
-    try:
-        with path.open("r") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except FileNotFoundError:
-        return False
-    except BlockingIOError:
-        return True
-    return False

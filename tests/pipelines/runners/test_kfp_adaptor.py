@@ -6,46 +6,15 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 from kfp.local.orchestrator import task_executor
 
-from preflow_pipelines.runners.kfp_adaptor import run_pipeline
-from toy_workflow import counts, toy_arguments, toy_spec
+from toy_workflow import Recorder, counts, play, states
 
 ALL = {"first": 1, "second": 1, "third": 1}
-
-
-class Recorder:
-    """A watcher that remembers, and calls damaged what a test says."""
-
-    def __init__(self) -> None:
-        self.said: list[tuple[str, str]] = []
-        self.outputs: dict[str, Mapping[str, str]] = {}
-        self.arguments: dict[str, Mapping[str, str]] = {}
-        self.broken: dict[str, str] = {}
-        self.changed_beneath: str | None = None
-
-    def started(self, task: str) -> None:
-        self.said.append((task, "started"))
-
-    def waiting(self, task: str, holder: str) -> None:
-        self.said.append((task, "waiting"))
-
-    def damaged(self, task: str, outputs: Mapping[str, str]) -> str | None:
-        return outputs[self.broken.pop(task)] if task in self.broken else None
-
-    def spoiled(self, task: str, arguments: Mapping[str, str]) -> str | None:
-        return "an input was changed" if task == self.changed_beneath else None
-
-    def finished(
-        self, task: str, state: str, started: float, arguments: Mapping[str, str], outputs: Mapping[str, str]
-    ) -> None:
-        self.said.append((task, state))
-        self.arguments[task], self.outputs[task] = arguments, outputs
 
 
 @pytest.fixture
@@ -54,19 +23,6 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("TMPDIR", str(tmp_path))  # kfp leaves a folder per step
     (tmp_path / "given").write_text("given ")
     return tmp_path / "given"
-
-
-def play(given: Path, name: str = "r1", watcher: Any = None, keys: Mapping[str, str] = {}, **settings: str) -> Recorder:
-    watcher = watcher or Recorder()
-    home = given.parent
-    run_pipeline(
-        toy_spec(**keys), toy_arguments(given, **settings), home / "runs" / name / "outputs", home / "cache", watcher
-    )
-    return watcher
-
-
-def states(watcher: Recorder) -> list[tuple[str, str]]:
-    return [each for each in watcher.said if each[1] != "started"]
 
 
 def test_the_wrapped_function_has_the_signature_that_is_known() -> None:

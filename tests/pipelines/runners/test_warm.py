@@ -10,9 +10,8 @@ import pytest
 from kfp.local import subprocess_task_handler
 
 from preflow_pipelines.runners import warm
-from preflow_pipelines.runners.kfp_adaptor import run_pipeline
 from preflow_pipelines.runners.warm import WarmSteps
-from toy_workflow import counts, toy_arguments, toy_spec
+from toy_workflow import Recorder, counts, play, states
 
 
 @pytest.fixture
@@ -31,32 +30,12 @@ def given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "given"
 
 
-class Watcher:
-    """Remembers how tasks ended, and does something before one of them."""
-
-    def __init__(self, before: dict[str, Any] | None = None) -> None:
-        self.states: dict[str, str] = {}
-        self.before = before or {}
-
-    def started(self, task: str) -> None:
-        self.before.get(task, lambda: None)()
-
-    def waiting(self, task: str, holder: str) -> None: ...
-
-    def damaged(self, task: str, outputs: Any) -> None: ...
-
-    def spoiled(self, task: str, arguments: Any) -> None: ...
-
-    def finished(self, task: str, state: str, started: float, arguments: Any, outputs: Any) -> None:
-        self.states[task] = state
-
-
-def play(given: Path, name: str, watcher: Watcher, **settings: str) -> dict[str, str]:
-    home = given.parent
-    run_pipeline(
-        toy_spec(), toy_arguments(given, **settings), home / "runs" / name / "outputs", home / "cache", watcher
-    )
-    return watcher.states
+@pytest.fixture
+def servers(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """(process, connection) of every server that is started."""
+    start, found = warm._start, []
+    monkeypatch.setattr(warm, "_start", lambda: found.append(start()) or found[-1])
+    return found
 
 
 @pytest.fixture
@@ -72,43 +51,40 @@ def colds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return found
 
 
+def ends(watcher: Recorder) -> set[str]:
+    """How the tasks of a run ended."""
+    return {state for _, state in states(watcher)}
+
+
 def test_steps_are_forks_and_write_the_same(given: Path, colds: list[int]) -> None:
-    states = play(given, "r1", Watcher())
-    assert set(states.values()) == {"EXECUTED"} and counts() == {"first": 1, "second": 1, "third": 1}
+    assert ends(play(given)) == {"EXECUTED"} and counts() == {"first": 1, "second": 1, "third": 1}
     assert not colds
     (page,) = (given.parent / "runs").rglob("page")
     assert page.read_text() == "given 12inner/b"
-    assert set(play(given, "r2", Watcher()).values()) == {"CACHED"}
+    assert ends(play(given, "r2")) == {"CACHED"}
 
 
 @pytest.mark.parametrize("how", ["fail", "die", "leave"])
 def test_a_step_that_fails(given: Path, how: str, colds: list[int]) -> None:
     for name in ("r1", "r2"):
-        watcher = Watcher()
+        watcher = Recorder()
         with pytest.raises(RuntimeError):
             play(given, name, watcher, two=how)
-        assert watcher.states["second"] == "FAILED"
+        assert ("second", "FAILED") in watcher.said
     assert counts() == {"first": 1, "second": 2} and not colds
 
 
-def test_a_server_that_is_gone_is_done_without(given: Path, colds: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
-    servers: list[Any] = []
-    start = warm._start
-    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
-
+def test_a_server_that_is_gone_is_done_without(given: Path, colds: list[int], servers: list[Any]) -> None:
     def kill() -> None:
         servers[0][0].kill()
         servers[0][0].wait()
 
-    states = play(given, "r1", Watcher({"second": kill}))
-    assert set(states.values()) == {"EXECUTED"}
+    assert ends(play(given, "r1", Recorder({"second": kill}))) == {"EXECUTED"}
     assert len(colds) == 1 and len(servers) == 2, "the third step has a new one"
 
 
-def test_a_step_leaves_with_the_server(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers, steps = [], []
-    start = warm._start
-    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
+def test_a_step_leaves_with_the_server(given: Path, servers: list[Any]) -> None:
+    steps: list[int] = []
 
     def kill_in_a_while() -> None:
         process, deadline = servers[0][0], time.monotonic() + 20
@@ -118,10 +94,10 @@ def test_a_step_leaves_with_the_server(given: Path, monkeypatch: pytest.MonkeyPa
         time.sleep(0.3)
         process.kill()
 
-    watcher = Watcher({"second": threading.Thread(target=kill_in_a_while).start})
+    watcher = Recorder({"second": threading.Thread(target=kill_in_a_while).start})
     with pytest.raises(RuntimeError):
         play(given, "r1", watcher, two="sleep 60")
-    assert watcher.states["second"] == "FAILED"
+    assert ("second", "FAILED") in watcher.said
     status, deadline = Path(f"/proc/{steps[0]}/stat"), time.monotonic() + 5
     while status.exists() and status.read_text().split()[2] != "Z" and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -130,15 +106,12 @@ def test_a_step_leaves_with_the_server(given: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_server_that_cannot_load_is_done_without(given: Path, colds: list[int]) -> None:
     warm.SERVER.write_text("import time\ntime.sleep(1)\nraise SystemExit(3)\n")
-    assert set(play(given, "r1", Watcher()).values()) == {"EXECUTED"}
+    assert ends(play(given)) == {"EXECUTED"}
     assert len(colds) == 3
 
 
-def test_no_server_is_left(given: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    servers: list[Any] = []
-    start = warm._start
-    monkeypatch.setattr(warm, "_start", lambda: servers.append(start()) or servers[-1])
-    play(given, "r1", Watcher())
+def test_no_server_is_left(given: Path, servers: list[Any]) -> None:
+    play(given)
     ((process, _),) = servers
     assert process.returncode is not None
     with pytest.raises(ProcessLookupError):
@@ -149,7 +122,7 @@ def test_where_there_is_a_gpu_every_step_starts_by_itself(
     given: Path, colds: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(warm, "GPUS", ("/dev/null",))
-    assert set(play(given, "r1", Watcher()).values()) == {"EXECUTED"} and len(colds) == 3
+    assert ends(play(given)) == {"EXECUTED"} and len(colds) == 3
 
 
 def test_commands_of_another_kind_are_left_alone() -> None:

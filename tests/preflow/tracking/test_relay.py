@@ -12,6 +12,7 @@ import pytest
 
 from fake_runs import FakeRun
 from preflow.tracking import relay
+from preflow.tracking.locks import held
 from preflow.tracking.relay import hand_over, wait_for_another
 
 
@@ -63,8 +64,7 @@ def test_nobody_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_that_is_not_taken_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The waiting one may have been killed between lock and note."""
     monkeypatch.setattr(relay, "HAND_OVER_SECONDS", 0.3)
-    with (tmp_path / f"{relay.WAITING}.s1").open("a") as file:
-        relay.fcntl.flock(file, relay.fcntl.LOCK_EX)
+    with held(tmp_path / f"{relay.WAITING}.s1"):
         assert not hand_over(tmp_path / "runs" / "one", tmp_path, "s1")
     assert not list(tmp_path.glob("recorder.next*"))
 

@@ -156,21 +156,21 @@ def _check_arguments(found: OwnFunction, arguments: dict[str, Any], where: str) 
 
 
 def _check_parameters(found: OwnFunction, roles: dict[str, str], coupled: bool, where: str) -> None:
+    facets = PAIR_FACETS if "chosen" in roles.values() else COMPLETION_FACETS
     for name in found.takes:
         if _role(name) and _role(name) not in roles:
             raise SettingsError(
                 f"{where}: loss {found.reference} takes {name}, but the method's rows have the roles {', '.join(roles)}. "
                 "Rename the parameter, or choose another method."
             )
-        facets = PAIR_FACETS if "chosen" in roles.values() else COMPLETION_FACETS
-        if not _role(name) and name not in (*facets, *BATCHWISE) and not name.endswith("_rewards"):
-            raise SettingsError(
-                f"{where}: loss {found.reference} takes {name}, but the method's rows have {', '.join(facets)}. Rename the "
-                "parameter; one that is a setting stands behind the *."
-            )
         if name.endswith("_rewards"):
             raise SettingsError(
                 f"{where}: loss {found.reference} takes {name}, but no reward model is trained here. Take scores."
+            )
+        if not _role(name) and name not in (*facets, *BATCHWISE):
+            raise SettingsError(
+                f"{where}: loss {found.reference} takes {name}, but the method's rows have {', '.join(facets)}. Rename the "
+                "parameter; one that is a setting stands behind the *."
             )
         if name in BATCHWISE and not coupled:
             raise SettingsError(

@@ -226,12 +226,12 @@ def check_files(
     settings: ImportSettings,
     tokenizer: Tokenizer | None,
     progress: Callable[[int], None] = lambda done: None,
-) -> tuple[Problems, Facts]:
+) -> Facts:
     """What `preflow check` does: all checks of the step `import_data`, nothing written. Raises DataError as the step does.
 
-    Returns the problems of the rows that `on_bad_row: drop` lets fall, and what the other rows are together.
+    Returns what the rows are together that pass.
     """
     importer = Importer(files, settings, tokenizer, progress)
     importer.check()
     importer.refuse()
-    return importer.problems, importer.facts
+    return importer.facts

@@ -229,13 +229,13 @@ def test_misnamed_column_is_guessed(tmp_path: Path, tiny_tokenizer: Path) -> Non
 def test_fix_for_a_name_that_yaml_would_trim(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"prompt": "a b?", " chosen": "c", "rejected": "d"}], "csv")
     (found,) = problems_of(tmp_path, tiny_tokenizer)
-    assert found.fix.endswith('columns: {chosen: " chosen"} beside the files.')
+    assert found.fix.endswith('set columns: {chosen: " chosen"} beside the files.')
 
 
 def test_mapped_column_that_is_not_there(tmp_path: Path, tiny_tokenizer: Path) -> None:
     write(tmp_path, [{"question_text": "a b?", "chosen": "c", "rejected": "d"}])
     (found,) = problems_of(tmp_path, tiny_tokenizer, columns={"prompt": "question_txt"})
-    assert found.code == "missing_column" and "columns: {prompt: question_text}" in found.fix
+    assert found.code == "missing_column" and "set columns: {prompt: question_text} beside the files" in found.fix
 
 
 def test_assistant_prefix_is_accepted_if_asked_for(tmp_path: Path, tiny_tokenizer: Path) -> None:

@@ -93,7 +93,7 @@ def test_prompt_column_beside_whole_conversations(tmp_path: Path, tiny_tokenizer
     conversations = {side: PROMPT + AS_MESSAGES[side] for side in ("chosen", "rejected")}
     write(tmp_path, [{"prompt": PROMPT[0]["content"], **conversations}])
     (found,) = problems_of(tmp_path, tiny_tokenizer)
-    assert found.code == "prompt_repeated" and "set columns: {prompt: null}" in found.fix
+    assert found.code == "prompt_repeated" and "set columns: {prompt: null} beside the files" in found.fix
     (row,) = import_files(tmp_path, tiny_tokenizer, columns={"prompt": None}).rows
     assert (row["prompt"], row["chosen"], row["rejected"]) == (PROMPT, CHOSEN, REJECTED)
 

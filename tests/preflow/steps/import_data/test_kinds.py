@@ -85,9 +85,9 @@ def test_labels_as_people_write_them(value: Any, meaning: bool) -> None:
     [
         (None, "null", "remove the row"),
         ("", "null", "remove the row"),
-        ("neither", "unknown_label", "set columns"),
+        ("neither", "unknown_label", "set columns: {label: ...} beside the files"),
         (0.7, "unknown_label", "data.scored"),
-        (["a"], "unknown_label", "set columns"),
+        (["a"], "unknown_label", "set columns: {label: ...} beside the files"),
     ],
 )
 def test_labels_that_are_none(value: Any, code: str, fix: str) -> None:
