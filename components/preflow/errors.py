@@ -7,6 +7,8 @@ PreflowError                 the user's mistake: printed without a traceback, ex
 ├── ScorerError              a scorer or judge cannot be loaded, or answered with something that is no score
 ├── OwnCodeError             a loss or rule of the user's own cannot be loaded, failed, or returned something else
 ├── ModelError               a model folder or tokenizer cannot be used
+├── BucketError              an object store refuses, lacks the object, or does not answer
+├── ClusterError             a cluster, or a part of it, is not as a run needs it
 └── CodeChangedError         the code of a step is not the code its key was made from
 
 Every message has three parts: what was found (file, row, value), what was expected, what to do.
@@ -40,6 +42,14 @@ class OwnCodeError(PreflowError):
 
 class ModelError(PreflowError):
     """A model folder lacks something, or holds something that cannot be used safely."""
+
+
+class BucketError(PreflowError):
+    """An object store does not answer, refuses the credentials, or lacks the bucket or object."""
+
+
+class ClusterError(PreflowError):
+    """A cluster does not answer, refuses, or lacks what a run needs: namespace, node, image, secret, MLflow."""
 
 
 class CodeChangedError(PreflowError):
