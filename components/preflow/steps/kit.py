@@ -1,7 +1,8 @@
 """What every step runs in: its log, its journal, progress, the check of its own code, and the life line.
 
 Locally the environment names the run's folder (PREFLOW_RUN_DIR, PREFLOW_RUN_ID, PREFLOW_HOME) and the launcher's lock
-(PREFLOW_ALIVE). In a pod none of these is set: output goes to the pod's log, and progress is one line a minute.
+(PREFLOW_ALIVE). In a pod of a submitted run the folder is the pod's own and goes to the bucket (`preflow.steps.pod`), output goes
+to the pod's log, and progress is a line a minute, too. Elsewhere there is no folder.
 """
 
 import fcntl
@@ -14,8 +15,9 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
+from types import MappingProxyType
 from typing import IO, Any, TypeVar
 
 from preflow.artifacts.code import parse_key
@@ -23,6 +25,7 @@ from preflow.artifacts.files import replace_json, write_json
 from preflow.artifacts.ids import canonical_json
 from preflow.errors import DataError, OwnCodeError, PreflowError
 from preflow.settings.section import Section
+from preflow.steps import pod
 from preflow.steps.guard import CodeGuard
 from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
 
@@ -37,7 +40,8 @@ class Step:
         self.name, self.settings_text, self.key = name, settings, key
         self.journal_path = journal
         self.run_folder = Path(os.environ["PREFLOW_RUN_DIR"]) if "PREFLOW_RUN_DIR" in os.environ else None
-        self.task = journal.parent.name if self.run_folder else name.replace("_", "-")
+        own = journal.parent.name if self.run_folder else name.replace("_", "-")
+        self.task = os.environ.get("PREFLOW_TASK", own) if pod.in_pod() else own
         self.inputs = dict(inputs)
         self.started = time.time()
         self._journal: dict[str, list[Any]] = {"metrics": [], "warnings": []}
@@ -91,7 +95,7 @@ class Step:
         seconds = round(now - self._begun, 3)
         if path := self.file("progress.json"):
             replace_json(path, {"done": done, "total": total, "unit": unit, "note": note, "seconds": seconds})
-        elif now - self._logged > LOG_SECONDS:
+        if now - self._logged > LOG_SECONDS and "PREFLOW_ALIVE" not in os.environ:
             self._logged = now
             self.log(f"{done}{f' of {total}' if total else ''} {unit} in {seconds:.0f}s {note}")
 
@@ -166,8 +170,11 @@ def running(
     name: str, settings: str, key: str, journal: Any, inputs: Mapping[str, Any], outputs: Mapping[str, Any]
 ) -> Iterator[Step]:
     """Everything around a step's work. `journal`, `inputs` and `outputs` are the shell's KFP artifacts."""
+    if pod.in_pod():
+        pod.enter()
     step = Step(name, settings, key, Path(journal.path), {each: artifact.path for each, artifact in inputs.items()})
-    if step.run_folder:
+    mirror = pod.Mirror(step.task) if pod.in_pod() else None
+    if step.run_folder and not mirror:
         _redirect(step.run_folder / "steps" / f"{step.task}.log")
         if "PREFLOW_ALIVE" in os.environ:
             hold_on_to_launcher(os.environ["PREFLOW_ALIVE"])
@@ -175,29 +182,59 @@ def running(
     stop_on_sigterm()
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
-    try:
-        guard = CodeGuard(name, settings, key, step.inputs.values())
-        yield step
-        described = {each: describe(artifact.path) for each, artifact in outputs.items()}
-        for each, artifact in outputs.items():
-            artifact.metadata.update({fact: value for fact, value in described[each].items() if fact != "path"})
-        step.write_journal(described)
-        guard.check_nothing_escaped()
-    except Stopped:
-        _write_status(
-            step, status | {"ended": time.time(), "error": {"type": "Stopped", "user": False, "message": "stopped"}}
-        )
-        sys.exit(143)
-    except SystemExit as left:  # its code may be 0, and the step is not done
-        mistake = OwnCodeError(
-            f"{name}: sys.exit({left.code!r}) was called. Expected the work done. Take the call out."
-        )
-        _write_status(step, status | {"ended": time.time(), "error": _describe_error(mistake)})
-        raise mistake from left
-    except BaseException as error:
-        _write_status(step, status | {"ended": time.time(), "error": _describe_error(error)})
-        raise
-    _write_status(step, status | {"ended": time.time()})
+    places = {each: artifact.uri for each, artifact in inputs.items()} if mirror else {}
+    with mirror.following() if mirror else nullcontext():
+        try:
+            guard = CodeGuard(name, settings, key, step.inputs.values())
+            yield step
+            described = {each: describe(artifact.path) for each, artifact in outputs.items()}
+            for each, artifact in outputs.items():
+                artifact.metadata.update({fact: value for fact, value in described[each].items() if fact != "path"})
+            step.write_journal(described)
+            guard.check_nothing_escaped()
+        except BaseException as error:
+            status |= {"ended": time.time(), "error": _describe_error(_named(name, error))}
+            _write_status(step, status)
+            if mirror:
+                mirror.record(_record(step, status, places))
+            if isinstance(error, Stopped):
+                sys.exit(143)
+            if isinstance(error, SystemExit):  # its code may be 0, and the step is not done
+                raise _named(name, error) from error
+            raise
+        status |= {"ended": time.time()}
+        _write_status(step, status)
+        if mirror:
+            mirror.record(_record(step, status, places, {**outputs, "journal": journal}))
+
+
+def _named(step: str, error: BaseException) -> BaseException:
+    """What is said of an error that would say nothing itself."""
+    if isinstance(error, SystemExit):
+        return OwnCodeError(f"{step}: sys.exit({error.code!r}) was called. Expected the work done. Take the call out.")
+    return error
+
+
+def _record(
+    step: Step, status: Mapping[str, Any], inputs: Mapping[str, str], outputs: Mapping[str, Any] = MappingProxyType({})
+) -> dict[str, Any]:
+    """What a run's folder keeps about a task that ended; places are URIs."""
+    error = status.get("error")
+    return {
+        "task": step.task,
+        "step": step.name,
+        "state": "FAILED" if error else "EXECUTED",
+        "started": step.started,
+        "ended": status["ended"],
+        "seconds": round(status["ended"] - step.started, 3),
+        "arguments": {"settings": step.settings_text, "key": step.key, **inputs},
+        "outputs": {name: artifact.uri for name, artifact in outputs.items()},
+        "files": {name: pod.describe_files(Path(artifact.path)) for name, artifact in outputs.items()},
+        "origin": os.environ["PREFLOW_RUN_ID"],
+        "kfp_run": os.environ.get("PREFLOW_KFP_RUN_ID", ""),
+        "key": step.key,
+        "error": error,
+    }
 
 
 def _redirect(log: Path) -> None:
@@ -221,6 +258,8 @@ def _write_status(step: Step, status: Mapping[str, Any]) -> None:
 
 
 def _describe_error(error: BaseException) -> dict[str, Any]:
+    if isinstance(error, Stopped):
+        return {"type": "Stopped", "user": False, "message": "stopped"}
     problems = [problem.as_dict() for problem in error.problems] if isinstance(error, DataError) else []
     return {
         "type": type(error).__name__,

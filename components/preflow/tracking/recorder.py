@@ -7,7 +7,6 @@ written, synced.json. Interrupted, it or `sync` begins anew and ends with the sa
 """
 
 import argparse
-import json
 import os
 import sys
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.files import replace_json
+from preflow.tracking.json_files import read_json
 from preflow.tracking.locks import held
 from preflow.tracking.projection import Projection
 from preflow.tracking.relay import hand_over, wait_for_another
@@ -99,13 +99,13 @@ def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str
 
 def is_synced(folder: Path, home: Path) -> bool:
     """Whether the run is wholly in its store, and the store still is the one it was written to."""
-    synced = _read(folder / SYNCED)
+    synced = read_json(folder / SYNCED)
     return synced is not None and synced["store"] == store_identity(home, synced["tracking_uri"])
 
 
 def recorded_at(folder: Path, home: Path) -> Mapping[str, Any] | None:
     """Where the run is recorded: tracking_uri, experiment, experiment_id, run_id, children; None if it is not (yet)."""
-    where = _read(folder / SYNCED) or _read(folder / WHERE)
+    where = read_json(folder / SYNCED) or read_json(folder / WHERE)
     if where is None or where["store"] != store_identity(home, where["tracking_uri"]):
         return None
     return where
@@ -167,7 +167,7 @@ def _settled(reader: RunReader, seconds: float) -> RunView:
 
 
 def _is_running(folder: Path, task: str) -> bool:
-    status = _read(folder / "steps" / f"{task}.step.json") or {}
+    status = read_json(folder / "steps" / f"{task}.step.json") or {}
     try:
         os.kill(int(status["pid"]), 0)
     except (KeyError, ProcessLookupError):
@@ -201,15 +201,8 @@ def _where(projection: Projection) -> dict[str, Any]:
 
 def _write_where(folder: Path, home: Path, projection: Projection) -> None:
     where = _where(projection)
-    if _read(folder / WHERE) != where:
+    if read_json(folder / WHERE) != where:
         replace_json(folder / WHERE, where)
-
-
-def _read(path: Path) -> dict[str, Any] | None:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError):
-        return None
 
 
 def _only_writer(folder: Path) -> AbstractContextManager[bool]:
@@ -219,7 +212,7 @@ def _only_writer(folder: Path) -> AbstractContextManager[bool]:
 
 def _own_store(folder: Path, home: Path) -> str | None:
     """Which store of the home's own the run goes to; None for another one, and before it is made."""
-    tracking = (_read(folder / "run.json") or {}).get("tracking")
+    tracking = (read_json(folder / "run.json") or {}).get("tracking")
     if tracking is None or store_uri(home, tracking) != local_uri(home):
         return None
     return store_identity(home, local_uri(home))

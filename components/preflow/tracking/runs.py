@@ -18,6 +18,8 @@ Point = Mapping[str, Any]
 # The task whose policy is the run's: the first of these steps that the workflow has, in its last occurrence.
 POLICY_STEPS = ("train_preference", "train_rl", "sft")
 EVALUATION_STEP, KNOWLEDGE_STEP, REPORT_STEP = "evaluate", "evaluate_unlearning", "report"
+CLUSTER = "cluster.json"
+"""In the folder of a run on a cluster: where it is, and what Kubeflow Pipelines calls it."""
 STOPPED_BY_OTHERS = {"Killed", "Stopped"}
 
 
@@ -124,6 +126,7 @@ class RunReader:
         about, end = self._json(self.folder / "run.json"), self._json(self.folder / "end.json")
         if about is None:
             return None
+        alive = alive or (self.folder / CLUSTER).is_file()  # its pods need nobody here
         state = end["state"] if end else "RUNNING" if alive else "KILLED"
         tasks = [self._task(name, planned, state) for name, planned in about["tasks"].items()]
         begun = sorted((task for task in tasks if task), key=lambda task: task.started)

@@ -11,6 +11,7 @@ from typing import Any
 from preflow.artifacts.files import write_json
 from preflow.errors import SettingsError
 from preflow.tracking.locks import is_held
+from preflow.tracking.runs import CLUSTER
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,12 @@ class RunFolder:
         end = self.read("end.json")
         if end:
             return str(end["state"])
-        return "RUNNING" if is_held(self.alive_lock) else "KILLED"
+        return "RUNNING" if self.cluster or is_held(self.alive_lock) else "KILLED"
+
+    @property
+    def cluster(self) -> dict[str, Any] | None:
+        """Where the run is, if it is on a cluster: context, KFP run, namespace."""
+        return self.read(CLUSTER)
 
 
 def new_run_folder(home: Path) -> RunFolder:
