@@ -28,18 +28,28 @@ def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
       preflow check dpo.yaml
       preflow check dpo.yaml --json | jq .problems
     """
+    report_problems(run_file, overrides, as_json)
+    if as_json:
+        print_json({"ok": True, "problems": [], "total": 0})
+    else:
+        click.echo(f"{run_file}: ok")
+
+
+def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Print the problems of a run file and leave with 2; silent where there are none."""
     with contextlib.redirect_stdout(sys.stderr):  # files of the user's may print when they are loaded
         problems, total = _collect(run_file, overrides)
+    if not total:
+        return
     if as_json:
-        print_json({"ok": not total, "problems": [problem.as_dict() for problem in problems], "total": total})
+        print_json({"ok": False, "problems": [problem.as_dict() for problem in problems], "total": total})
     else:
         for problem in problems:
             click.echo(str(problem), err=True)
         if total > len(problems):
             click.echo(f"... and {total - len(problems)} more.", err=True)
-        click.echo(f"{run_file}: " + (f"{total} problem{'s' * (total > 1)}" if total else "ok"))
-    if total:
-        raise click.exceptions.Exit(2)
+        click.echo(f"{run_file}: {total} problem{'s' * (total > 1)}")
+    raise click.exceptions.Exit(2)
 
 
 def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem], int]:

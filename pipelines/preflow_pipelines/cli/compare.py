@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from preflow_pipelines.cli.options import home, json_option, print_json
+from preflow_pipelines.cli.which import the_run
 
 FINAL_CURVES = ("train/loss", "train/reward_accuracy", "train/reward_margin")
 
@@ -29,9 +30,8 @@ def command(runs: tuple[str, ...], as_json: bool) -> None:
     from preflow.tracking.comparison import compare
     from preflow.tracking.recorder import sync
     from preflow.tracking.runs import read_run
-    from preflow_pipelines.runners.folder import find_run
 
-    folders = list(dict.fromkeys(find_run(home(), name).path for name in runs))
+    folders = list(dict.fromkeys(the_run(name).path for name in runs))
     views = [view for folder in folders if (view := read_run(folder))]
     if not views:
         raise SettingsError(

@@ -105,8 +105,8 @@ def _bar(progress: Mapping[str, Any]) -> ProgressBar | Text:
 
 
 def _amount(progress: Mapping[str, Any]) -> str:
-    if not progress:
-        return ""
+    if "done" not in progress:  # why it has not begun
+        return str(progress.get("note", ""))
     total = f"/{progress['total']:,}" if progress.get("total") else ""
     note = f" ({progress['note']})" if progress.get("note") else ""
     return f"{progress.get('done', 0):,}{total} {progress.get('unit', '')}{note}"

@@ -3,6 +3,7 @@
 import click
 
 from preflow_pipelines.cli.options import home, json_option, print_json
+from preflow_pipelines.cli.which import the_run
 
 
 @click.command()
@@ -17,9 +18,8 @@ def command(run: str, as_json: bool) -> None:
       preflow explain 1124-101500-ab12 --json
     """
     from preflow_pipelines.runners.explain import explain
-    from preflow_pipelines.runners.folder import find_run
 
-    folder = find_run(home(), run)
+    folder = the_run(run)
     lines = list(explain(folder, home()))
     if as_json:
         print_json({"run": folder.id, "steps": [{"name": n, "state": s, "reason": r} for n, s, r in lines]})

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from preflow_pipelines.cli.options import home, json_option, print_json
+from preflow_pipelines.cli.options import json_option, print_json
+from preflow_pipelines.cli.which import the_run
 
 
 @click.command()
@@ -27,9 +28,8 @@ def command(run: str, output: Path | None, as_json: bool) -> None:
       preflow export ab12 -o my-aligned-model --json
     """
     from preflow_pipelines.runners.exporting import export_run
-    from preflow_pipelines.runners.folder import find_run
 
-    folder = find_run(home(), run)
+    folder = the_run(run)
     target = Path(f"{folder.about['method']}-{folder.id}") if output is None else output
     found = export_run(folder, target)
     if as_json:

@@ -19,6 +19,11 @@ set_option = click.option(
 HOME_REFUSES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENOSPC, errno.EDQUOT}
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object on standard output.")
 
+context_option = click.option(
+    "--context", metavar="NAME", help="The cluster; default: the one in use (preflow context)."
+)
+wait_option = click.option("--wait", is_flag=True, help="Look on until the run is over; Ctrl-C leaves it alone.")
+
 
 def home() -> Path:
     """Where everything local lives: PREFLOW_HOME, or ./.preflow."""

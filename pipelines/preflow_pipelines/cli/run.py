@@ -43,6 +43,11 @@ def execute(plan: Any, as_json: bool, **again: Any) -> Any:
 
     with RunDisplay() as display:
         result = run_local(plan, home=home(), observer=display, **again)
+    return conclude(result, as_json)
+
+
+def conclude(result: Any, as_json: bool) -> Any:
+    """Print what a run brought, and leave with its exit code if it failed."""
     if as_json:
         print_json(as_dict(result))
     else:
@@ -99,7 +104,9 @@ def summary(result: Any) -> None:
     if result.state != "SUCCEEDED":
         if result.error and not result.error.get("user"):
             click.echo(f"  {result.error['message'].splitlines()[0]}", err=True)
-            click.echo(f"  log      {result.error.get('log', result.folder.path / 'kfp.log')}", err=True)
+            elsewhere = f"preflow logs {identity} {result.error.get('task', '')}".strip()
+            here = elsewhere if result.folder.cluster else result.folder.path / "kfp.log"
+            click.echo(f"  log      {result.error.get('log', here)}", err=True)
         return
     for name in HEADLINES:
         if name in result.metrics:
@@ -114,6 +121,8 @@ def summary(result: Any) -> None:
     ]:
         if path := outputs.get(task, {}).get(output):
             click.echo(f"  {label:<8} {path}")
+    if url := (result.folder.cluster or {}).get("url"):
+        click.echo(f"  pipeline {url}")
     click.echo(
         f"  explain  preflow explain {identity}\n  compare  preflow compare RUN {identity}\n  mlflow   preflow ui"
     )

@@ -6,13 +6,14 @@ from typing import Any
 import click
 
 from preflow_pipelines.cli.options import home, json_option, print_json
+from preflow_pipelines.cli.which import refresh
 
 
 @click.command()
 @json_option
 @click.option("--last", type=click.IntRange(min=1), default=20, show_default=True, help="How many, the latest.")
 def command(as_json: bool, last: int) -> None:
-    """List the runs under PREFLOW_HOME, the latest last.
+    """List the runs under PREFLOW_HOME, here and on clusters, the latest last.
 
     \b
     Examples:
@@ -21,7 +22,9 @@ def command(as_json: bool, last: int) -> None:
     """
     from preflow_pipelines.runners.folder import all_runs
 
-    rows = [_row(run) for run in list(all_runs(home()))[-last:]]
+    shown = list(all_runs(home()))[-last:]
+    refresh(shown)
+    rows = [_row(run) for run in shown]
     if as_json:
         print_json(rows)
     elif not rows:
@@ -31,7 +34,8 @@ def command(as_json: bool, last: int) -> None:
             when = time.strftime("%Y-%m-%d %H:%M", time.localtime(row["created"]))
             steps = f"{row['executed']} executed, {row['cached']} cached"
             again = f"  {row['relation']} of {row['parent']}" if row["parent"] else ""
-            click.echo(f"{row['run']}  {when}  {row['method']:<5} {row['state'].lower():<10} {steps}{again}")
+            place = f"  on {row['context']}" if row["context"] else ""
+            click.echo(f"{row['run']}  {when}  {row['method']:<5} {row['state'].lower():<10} {steps}{place}{again}")
 
 
 def _row(run: Any) -> dict[str, Any]:
@@ -45,4 +49,5 @@ def _row(run: Any) -> dict[str, Any]:
         "cached": states.count("CACHED"),
         "parent": about["parent"],
         "relation": about["relation"],
+        "context": (run.cluster or {}).get("context"),
     }

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from preflow_pipelines.cli.options import home, json_option, print_json
+from preflow_pipelines.cli.which import the_run
 
 
 @click.command()
@@ -28,9 +29,8 @@ def command(runs: tuple[str, ...], port: int | None, as_json: bool) -> None:
     from preflow.tracking.recorder import sync
     from preflow.tracking.server import PORT, base_url, free_port, running_server, serving
     from preflow.tracking.store import configure, make_local_store
-    from preflow_pipelines.runners.folder import find_run
 
-    folders = [find_run(home(), name).path for name in runs]
+    folders = [the_run(name).path for name in runs]
     for problem in sync(home(), lambda text: click.echo(text, err=True)):
         click.echo(f"not in MLflow: {problem}", err=True)
     there = running_server(home())

@@ -67,6 +67,8 @@ def _code(
 ) -> list[str]:
     found = []
     then, now = before_run.about["tasks"].get(task, {}), run.about["tasks"][task]
+    if then.get("image") != now.get("image"):
+        found.append(f"image {then.get('image')} -> {now.get('image')}")
     if old.get("code") != new.get("code"):
         before, after = then.get("modules", {}), now["modules"]
         names = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))

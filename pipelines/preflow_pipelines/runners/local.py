@@ -12,15 +12,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol
 
 from preflow import __version__
-from preflow.errors import DataError, PreflowError, Problem
 from preflow.settings.plan import Plan
-from preflow.tracking.journal import Journal, latest, read_journal
 from preflow_pipelines.compile import pipeline_spec
 from preflow_pipelines.hardware import Hardware
 from preflow_pipelines.runners import kfp_adaptor
@@ -29,44 +25,9 @@ from preflow_pipelines.runners.folder import RunFolder, new_run_folder
 from preflow_pipelines.runners.inputs import StagedInput, open_store
 from preflow_pipelines.runners.locks import exclusive
 from preflow_pipelines.runners.recording import LocalWatcher
+from preflow_pipelines.runners.results import Observer, RunResult, result_of
+from preflow_pipelines.runners.sources import source_as_json
 from preflow_pipelines.runners.tasks import Task, tasks_of
-
-
-class Observer(Protocol):
-    """Who looks on: the live table, or a test."""
-
-    def begin(self, tasks: Sequence[str]) -> None: ...
-    def started(self, task: str) -> None: ...
-    def progress(self, task: str, progress: Mapping[str, Any]) -> None: ...
-    def finished(self, task: str, state: str, seconds: float) -> None: ...
-    def message(self, text: str) -> None: ...
-
-
-@dataclass(frozen=True)
-class StepResult:
-    name: str
-    state: str
-    seconds: float
-    outputs: dict[str, str]
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """`metrics` are the headline numbers of the run's journals, `warnings` what its steps warned of; `error` is the failed
-    step's, as its record says."""
-
-    folder: RunFolder
-    state: str
-    steps: list[StepResult]
-    metrics: dict[str, float]
-    warnings: list[str]
-    error: dict[str, Any] | None
-
-    def raise_if_users_mistake(self) -> None:
-        """A step that stopped on the user's input is the user's to mend: the command then exits with 2."""
-        if self.error and self.error.get("user"):
-            problems = [Problem(**problem) for problem in self.error.get("problems", [])]
-            raise DataError(problems, self.error["total"]) if problems else PreflowError(self.error["message"])
 
 
 def run_local(
@@ -97,11 +58,12 @@ def run_local(
             "id": folder.id,
             "method": plan.method,
             "created": time.time(),
+            "pid": os.getpid(),
             "run_file": plan.run_file.model_dump(mode="json"),
             "sections": dict(plan.sections),
             "arguments": arguments,
             "inputs": {name: vars(value) for name, value in staged.items()},
-            "sources": {name: _source(spec.source) for name, spec in plan.inputs.items()},
+            "sources": {name: source_as_json(spec.source) for name, spec in plan.inputs.items()},
             "order": [task.name for task in tasks],
             "tasks": {name: identity.as_dict() for name, identity in identities.items()},
             "nonces": nonces,
@@ -114,13 +76,6 @@ def run_local(
         observer.begin([task.name for task in tasks])
         _start_recorder(folder, home)
         return _execute(folder, home, tasks, staged, arguments, observer)
-
-
-def _source(source: Any) -> Any:
-    """An input's source as JSON, so that a rerun finds it again."""
-    if isinstance(source, dict):
-        return {name: _source(value) for name, value in source.items()}
-    return source.model_dump() if hasattr(source, "model_dump") else source
 
 
 def _execute(
@@ -150,34 +105,7 @@ def _execute(
         watcher.index.save()
         folder.write("end.json", {"state": state, "error": error, "ended": time.time()})
         shutil.rmtree(folder.path / "tmp", ignore_errors=True)
-    return _result(folder, state, tasks, error, observer)
-
-
-def _result(
-    folder: RunFolder, state: str, tasks: list[Task], error: dict[str, Any] | None, observer: Observer
-) -> RunResult:
-    steps = []
-    for task in tasks:
-        record = folder.record(task.name)
-        if record is None:
-            observer.finished(task.name, "SKIPPED", 0.0)
-            steps.append(StepResult(task.name, "SKIPPED", 0.0, {}))
-        else:
-            steps.append(StepResult(task.name, record["state"], record["seconds"], record["outputs"]))
-    metrics: dict[str, float] = {}
-    warnings: list[str] = []
-    for name, journal in _journals(folder):
-        metrics |= latest(journal)  # the later step's, where two say the same
-        warnings += [f"{name}: {text}" for text in dict.fromkeys(journal["warnings"])]
-    return RunResult(folder, state, steps, metrics, warnings, error)
-
-
-def _journals(folder: RunFolder) -> Iterator[tuple[str, Journal]]:
-    """Those of the run's tasks, as far as they can be read."""
-    for record in folder.records():
-        if journal := record["outputs"].get("journal"):
-            with contextlib.suppress(PreflowError):
-                yield record["task"], read_journal(journal)
+    return result_of(folder, state, [task.name for task in tasks], error, observer)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ from preflow_pipelines.runners.folder import RunFolder
 from preflow_pipelines.runners.inputs import StagedInput
 
 if TYPE_CHECKING:
-    from preflow_pipelines.runners.local import Observer
+    from preflow_pipelines.runners.results import Observer
 
 POLL_SECONDS = 0.2
 
@@ -116,7 +116,7 @@ class LocalWatcher:
         said = self.folder.step_json(task)
         log = self.folder.step_file(task, "log")
         if said and said.get("error"):
-            return _with_users_names(said["error"], self.staged) | {"task": task, "log": str(log)}
+            return with_users_names(said["error"], self.staged) | {"task": task, "log": str(log)}
         if said:
             message = f"{task} was killed (out of memory?). Its log: {log}"
         else:
@@ -158,7 +158,7 @@ class LocalWatcher:
             status = self.folder.step_json(task)
 
 
-def _with_users_names(error: dict[str, Any], staged: Mapping[str, StagedInput]) -> dict[str, Any]:
+def with_users_names(error: dict[str, Any], staged: Mapping[str, StagedInput]) -> dict[str, Any]:
     """Messages name the user's files, not the store's."""
     names = {
         str(Path(each.uri) / name) if name != "." else each.uri: origin

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 Spec = dict[str, Any]
+TRACK = "track"
+"""The task that records a run on a cluster."""
 
 
 @dataclass(frozen=True)
@@ -15,20 +17,25 @@ class Task:
     step: str
     section: str | None
     inputs: Mapping[str, tuple[str, str]]
+    image: str = ""
 
     def settings(self, sections: Mapping[str, str]) -> str:
         return sections[self.section] if self.section else "{}"
 
 
 def tasks_of(spec: Spec) -> list[Task]:
-    """The steps' tasks in an order in which they can run; importers are inputs, not steps."""
+    """The steps' tasks in an order in which they can run; importers are inputs, and what records the run is no step of it."""
     root = spec["root"]["dag"]["tasks"]
     importers = {
         name: task["inputs"]["parameters"]["uri"]["componentInputParameter"].removesuffix("_uri")
         for name, task in root.items()
         if _is_importer(spec, task)
     }
-    found = {name: _task(spec, name, task, importers) for name, task in root.items() if name not in importers}
+    found = {
+        name: _task(spec, name, task, importers)
+        for name, task in root.items()
+        if name not in importers and name != TRACK
+    }
     ordered: list[Task] = []
     while found:
         ready = sorted(
@@ -50,7 +57,8 @@ def _is_importer(spec: Spec, task: Mapping[str, Any]) -> bool:
 
 
 def _task(spec: Spec, name: str, task: Mapping[str, Any], importers: Mapping[str, str]) -> Task:
-    arguments = _executor(spec, task)["container"]["args"]
+    container = _executor(spec, task)["container"]
+    arguments = container["args"]
     step = arguments[arguments.index("--function_to_execute") + 1]
     settings = task["inputs"]["parameters"]["settings"]
     inputs = {}
@@ -58,4 +66,4 @@ def _task(spec: Spec, name: str, task: Mapping[str, Any], importers: Mapping[str
         producer = source["taskOutputArtifact"]["producerTask"]
         output = source["taskOutputArtifact"]["outputArtifactKey"]
         inputs[artifact] = ("input", importers[producer]) if producer in importers else (producer, output)
-    return Task(name, step, settings.get("componentInputParameter"), inputs)
+    return Task(name, step, settings.get("componentInputParameter"), inputs, container["image"])

@@ -1,0 +1,164 @@
+"""Submitting: inputs into the bucket by content, the compiled and bound pipeline to the API, the run into its folder.
+
+What the run says of itself lies in the bucket before the API hears of it, so a pod never finds nothing there.
+"""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from preflow import __version__
+from preflow.artifacts.bucket import Bucket
+from preflow.errors import ClusterError, SettingsError
+from preflow.settings.plan import Plan, make_plan
+from preflow.settings.runfile import load_run_file
+from preflow.tracking.runs import CLUSTER
+from preflow_pipelines.compile import PIPELINE_NAME, pipeline_spec
+from preflow_pipelines.hardware import load_hardware
+from preflow_pipelines.runners.cluster.binding import bind_run, lineages, roles_of, task_identities, with_images
+from preflow_pipelines.runners.cluster.connection import Connection
+from preflow_pipelines.runners.cluster.ready import read_images, refuse_unready
+from preflow_pipelines.runners.folder import RunFolder, new_run_folder
+from preflow_pipelines.runners.inputs import StagedInput, open_store
+from preflow_pipelines.runners.sources import source_as_json
+from preflow_pipelines.runners.tasks import tasks_of
+
+MAX_PARAMETERS = 120_000  # bytes as JSON; the backend passes them on a command line of at most 128 KiB
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Submission:
+    """All that the API is told, and what the run's folder keeps: a plan compiled for a cluster, or a stored run again."""
+
+    spec: dict[str, Any]
+    platform: dict[str, Any]
+    arguments: dict[str, str]
+    about: dict[str, Any]
+    nonces: dict[str, str]
+
+
+def prepare(run_file: Path, overrides: Sequence[str], connection: Connection, home: Path, say: Say) -> Submission:
+    """Compile a run file for the cluster, check the cluster, and upload the inputs.
+
+    Raises SettingsError, and ClusterError with all that the cluster lacks; nothing is uploaded then.
+    """
+    run = load_run_file(run_file, tuple(overrides))
+    hardware = load_hardware(run.hardware, run_file.parent)
+    plan = make_plan(run, run_file.parent.resolve())
+    profile = connection.profile
+    spec, platform = pipeline_spec(plan, hardware, profile)
+    images = read_images(connection, roles_of(spec))
+    refuse_unready(connection, hardware, images, home, say)
+    bound = with_images(spec, images)
+    staged, uris = upload_inputs(plan, connection.bucket, home, say)
+    about = describe(plan, bound, staged, uris, connection.mlflow)
+    return Submission(bound, platform, about["arguments"], about, {})
+
+
+def upload_inputs(plan: Plan, bucket: Bucket, home: Path, say: Say) -> tuple[dict[str, StagedInput], dict[str, str]]:
+    """Stage the plan's inputs and upload what the bucket lacks. Returns what was staged, and each input's URI."""
+    with open_store(home, say) as store:
+        staged = {name: store.stage(spec) for name, spec in plan.inputs.items()}
+    uris = {}
+    for name, each in staged.items():
+        path = Path(each.uri)
+        place = f"inputs/{path.name}"
+        if not bucket.exists(f"{place}/manifest.json" if path.is_dir() else place):
+            say(f"uploading {name.replace('_', ' ')}")
+            bucket.upload(path, place)
+        uris[name] = bucket.uri_of(place)
+    return staged, uris
+
+
+def describe(
+    plan: Plan,
+    spec: dict[str, Any],
+    staged: Mapping[str, StagedInput],
+    uris: Mapping[str, str],
+    tracking_here: str | None,
+) -> dict[str, Any]:
+    """What run.json says, but for the run's own id."""
+    tracking = plan.run_file.tracking.model_dump() | {"uri": tracking_here}
+    return {
+        "method": plan.method,
+        "run_file": plan.run_file.model_dump(mode="json"),
+        "sections": dict(plan.sections),
+        "arguments": {**plan.sections, **{f"{name}_uri": uri for name, uri in uris.items()}},
+        "inputs": {name: vars(value) for name, value in staged.items()},
+        "sources": {name: source_as_json(each.source) for name, each in plan.inputs.items()},
+        "order": [task.name for task in tasks_of(spec)],
+        "tracking": tracking,
+        "version": __version__,
+    }
+
+
+def start(
+    submission: Submission,
+    connection: Connection,
+    home: Path,
+    *,
+    parent: str | None = None,
+    relation: str | None = None,
+) -> RunFolder:
+    """Create the run. Raises ClusterError, and leaves nothing behind, if the API refuses it."""
+    profile, bucket, api = connection.profile, connection.bucket, connection.api
+    _refuse_too_large(submission.arguments)
+    tasks = tasks_of(submission.spec)
+    uris = {name.removesuffix("_uri"): value for name, value in submission.arguments.items() if name.endswith("_uri")}
+    found = lineages(tasks, submission.about["sections"], uris, submission.nonces)
+    folder = new_run_folder(home)
+    bound = bind_run(submission.spec, folder.id, found, submission.nonces)
+    about = {
+        **submission.about,
+        "id": folder.id,
+        "created": time.time(),
+        "tasks": task_identities(bound, found, submission.nonces),
+        "nonces": submission.nonces,
+        "parent": parent,
+        "relation": relation,
+    }
+    folder.write("pipeline.json", bound)
+    folder.write("platform.json", submission.platform)
+    for name in ("pipeline.json", "platform.json"):
+        bucket.upload(folder.path / name, f"runs/{folder.id}/{name}")
+    bucket.write_json(f"runs/{folder.id}/run.json", about | {"tracking": about["tracking"] | {"uri": profile.mlflow}})
+    package = folder.path / "pipeline.yaml"
+    package.write_text(yaml.safe_dump_all([each for each in (bound, submission.platform) if each], sort_keys=False))
+    try:
+        made = api.create_run(
+            package,
+            submission.arguments,
+            name=f"{about['method']}-{folder.id}",
+            experiment=about["tracking"]["experiment"],
+            root=bucket.uri_of("artifacts"),
+        )
+    except ClusterError:
+        bucket.delete(f"runs/{folder.id}")
+        raise
+    where = {
+        "context": connection.context,
+        "kfp_run": made,
+        "namespace": profile.namespace,
+        "url": api.run_url(made),
+        "bucket": bucket.uri,
+        "pipeline": PIPELINE_NAME,
+    }
+    bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
+    folder.write(CLUSTER, where)
+    folder.write("run.json", about)  # last: what has one is a run
+    return folder
+
+
+def _refuse_too_large(arguments: Mapping[str, str]) -> None:
+    size = sum(len(name) + len(value.encode()) for name, value in arguments.items())
+    if size > MAX_PARAMETERS:
+        longest = max(arguments, key=lambda name: len(arguments[name]))
+        raise SettingsError(
+            f"the run file's sections have {size} bytes, Kubeflow Pipelines takes {MAX_PARAMETERS}. The longest is {longest!r}. "
+            "Shorten it."
+        )
