@@ -7,7 +7,7 @@ into the compiled spec afterwards (`preflow_pipelines.runners.binding`), so the 
 
 import importlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,18 @@ from preflow_pipelines.subgraphs.context import import_inputs
 PIPELINE_NAME = "preflow"
 
 
-def make_pipeline(plan: Plan, hardware: Hardware, profile: ClusterProfile | None = None) -> Any:
-    """The kfp pipeline of a plan; for the cluster of `profile`, with what its pods need, and tracking as the last task."""
+def make_pipeline(
+    plan: Plan, hardware: Hardware, profile: ClusterProfile | None = None, remote: Collection[str] = ()
+) -> Any:
+    """The kfp pipeline of a plan; for the cluster of `profile`, with what its pods need, and tracking as the last task.
+
+    The inputs in `remote` are fetched by a step of the pipeline.
+    """
     names = [*plan.sections, *(f"{name}_uri" for name in plan.inputs)]
 
     def pipeline(*values: Any) -> None:
         parameters = dict(zip(names, values, strict=True))
-        _workflow(plan.method)(import_inputs(plan, parameters))
+        _workflow(plan.method)(import_inputs(plan, parameters, remote))
         tasks = dsl.pipeline_context.Pipeline.get_default_pipeline().tasks
         if profile:
             _track_after([task for task in tasks.values() if role_of(task)])
@@ -60,10 +65,10 @@ def _workflow(method: str) -> Callable[..., None]:
 
 
 def pipeline_spec(
-    plan: Plan, hardware: Hardware, profile: ClusterProfile | None = None
+    plan: Plan, hardware: Hardware, profile: ClusterProfile | None = None, remote: Collection[str] = ()
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """(pipeline spec, platform spec) as plain dicts; task keys are not bound yet."""
-    pipeline = make_pipeline(plan, hardware, profile)
+    pipeline = make_pipeline(plan, hardware, profile, remote)
     platform = json_format.MessageToDict(pipeline.platform_spec) if pipeline.platform_spec else {}
     return json_format.MessageToDict(pipeline.pipeline_spec), platform
 

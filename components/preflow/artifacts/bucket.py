@@ -120,6 +120,17 @@ class Bucket:
         with self._named(name):
             return bool(self._files.get_file_info(f"{self._place}/{name}").type != fs.FileType.NotFound)
 
+    def version(self, name: str) -> str | None:
+        """What tells an object's content from another one under the same name (its ETag); None if it is not there."""
+        with self._named(name):
+            try:
+                with self._files.open_input_stream(f"{self._place}/{name}") as stream:
+                    facts = {key.lower(): value for key, value in (stream.metadata() or {}).items()}
+            except FileNotFoundError:
+                return None
+        found = facts.get(b"etag") or facts.get("etag") or b""
+        return (found.decode() if isinstance(found, bytes) else str(found)).strip('"')
+
     def upload(self, source: Path, name: str) -> None:
         """A file, or a folder's files, under `name`. A folder's manifest.json comes last: where it is, all is."""
         if source.is_file():

@@ -16,14 +16,15 @@ from preflow.artifacts.digests import DigestIndex
 from preflow.artifacts.files import clear, publish_file, publish_folder
 from preflow.artifacts.manifest import NAME as MANIFEST
 from preflow.artifacts.manifest import Manifest, contents_digest, read_manifest, write_manifest
+from preflow.artifacts.remote import is_uri
 from preflow.errors import ArtifactError, ModelError, SettingsError
 from preflow.settings.plan import InputSpec
 from preflow.text.stage import stage_tokenizer
 from preflow_pipelines.runners.locks import exclusive
-from preflow_pipelines.runners.remote import fetch_model, fetch_uri, is_uri
+from preflow_pipelines.runners.remote import fetch_model, fetch_uri
+from preflow_pipelines.runners.suffixes import suffix_of
 
 MODEL_PATTERNS = ("*.json", "*.safetensors", "*.jinja", "*.model", "merges.txt", "vocab.txt")
-COMPOUND = (".jsonl.gz", ".json.gz", ".csv.gz")
 
 
 @dataclass(frozen=True)
@@ -75,12 +76,12 @@ class InputStore:
             }
             return stagers[spec.kind](spec.source)
 
-    def local_model(self, place: str) -> Path:
-        """The folder of a model, fetched if it is elsewhere."""
+    def local_model(self, place: str, weights: bool = True) -> Path:
+        """The folder of a model, fetched if it is elsewhere; `weights` may stay there where its tokenizer is all."""
         if Path(place).is_dir():
             return Path(place)
-        self.say(f"fetching model {place}")
-        return fetch_model(place, self.home)
+        self.say(f"fetching {'model' if weights else 'tokenizer of'} {place}")
+        return fetch_model(place, self.home, weights)
 
     def local_file(self, place: str) -> Path:
         """A file or folder with data, fetched if it is elsewhere."""
@@ -115,7 +116,7 @@ class InputStore:
 
     def _tokenizer(self, source: dict[str, Any]) -> StagedInput:
         with tempfile.TemporaryDirectory(dir=self.folder) as temporary:
-            stage_tokenizer(self.local_model(source["model"]), temporary, source["text"])
+            stage_tokenizer(self.local_model(source["model"], weights=False), temporary, source["text"])
             contents = {path.name: path for path in Path(temporary).iterdir()}
             return self._folder_of(contents, {".": source["model"]}, link=False)
 
@@ -197,12 +198,6 @@ def _check_unchanged(stored: Manifest, digests: dict[str, str], contents: dict[s
             raise SettingsError(
                 f"{contents[name]} was changed while it was read. Expected a file that nobody writes to. Start again."
             )
-
-
-def suffix_of(path: Path) -> str:
-    """The suffix that says the format, in lower case."""
-    name = path.name.lower()
-    return next((suffix for suffix in COMPOUND if name.endswith(suffix)), path.suffix.lower())
 
 
 def _files_below(folder: Path) -> list[Path]:

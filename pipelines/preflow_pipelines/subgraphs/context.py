@@ -1,12 +1,13 @@
 """What a graph function works with: the pipeline's parameters by name, the imported inputs, and what the loss needs."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from kfp import dsl
 
 from preflow.settings.plan import Plan
+from preflow.steps.fetch_input.component import fetch_input
 
 KINDS: dict[str, type[dsl.Artifact]] = {"model": dsl.Model}
 """What is no plain artifact, by the input's kind."""
@@ -48,10 +49,17 @@ class Context:
         return range(rounds.count if rounds else 1)
 
 
-def import_inputs(plan: Plan, parameters: Mapping[str, Any]) -> Context:
-    """One importer task per input. Inputs are addressed by content, so one that was imported is never imported again."""
+def import_inputs(plan: Plan, parameters: Mapping[str, Any], remote: Collection[str] = ()) -> Context:
+    """One importer task per input. Inputs are addressed by content, so one that was imported is never imported again.
+
+    Those in `remote` are fetched by a step; their parameter holds its settings.
+    """
     inputs = {}
     for name, spec in plan.inputs.items():
+        if name in remote:
+            fetched = fetch_input(settings=parameters[f"{name}_uri"], key="")
+            inputs[name] = fetched.set_display_name(f"input: {name.replace('_', ' ')}").outputs["fetched"]
+            continue
         importer = dsl.importer(
             artifact_uri=parameters[f"{name}_uri"], artifact_class=KINDS.get(spec.kind, dsl.Artifact), reimport=False
         )

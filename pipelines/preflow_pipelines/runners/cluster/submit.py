@@ -3,6 +3,10 @@
 What the run says of itself lies in the bucket before the API hears of it, so a pod never finds nothing there.
 """
 
+import contextlib
+import hashlib
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +17,7 @@ import yaml
 
 from preflow import __version__
 from preflow.artifacts.bucket import Bucket
-from preflow.errors import ClusterError, SettingsError
+from preflow.errors import BucketError, PreflowError, SettingsError
 from preflow.settings.plan import Plan, make_plan
 from preflow.settings.runfile import load_run_file
 from preflow.tracking.runs import CLUSTER
@@ -24,6 +28,7 @@ from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.ready import read_images, refuse_unready
 from preflow_pipelines.runners.folder import RunFolder, new_run_folder
 from preflow_pipelines.runners.inputs import StagedInput, open_store
+from preflow_pipelines.runners.remote import remote_inputs
 from preflow_pipelines.runners.sources import source_as_json
 from preflow_pipelines.runners.tasks import tasks_of
 
@@ -51,20 +56,24 @@ def prepare(run_file: Path, overrides: Sequence[str], connection: Connection, ho
     hardware = load_hardware(run.hardware, run_file.parent)
     plan = make_plan(run, run_file.parent.resolve())
     profile = connection.profile
-    spec, platform = pipeline_spec(plan, hardware, profile)
+    remote = remote_inputs(plan)
+    spec, platform = pipeline_spec(plan, hardware, profile, remote)
     images = read_images(connection, roles_of(spec))
     refuse_unready(connection, hardware, images, home, say)
     bound = with_images(spec, images)
-    staged, uris = upload_inputs(plan, connection.bucket, home, say)
+    staged, uris = upload_inputs(plan, remote, connection.bucket, home, say)
     about = describe(plan, bound, staged, uris, connection.mlflow)
     return Submission(bound, platform, about["arguments"], about, {})
 
 
-def upload_inputs(plan: Plan, bucket: Bucket, home: Path, say: Say) -> tuple[dict[str, StagedInput], dict[str, str]]:
-    """Stage the plan's inputs and upload what the bucket lacks. Returns what was staged, and each input's URI."""
+def upload_inputs(
+    plan: Plan, remote: Mapping[str, str], bucket: Bucket, home: Path, say: Say
+) -> tuple[dict[str, StagedInput], dict[str, str]]:
+    """Stage the plan's inputs and upload what the bucket lacks. Returns what was staged, and each input's URI; of a remote
+    one the settings of the step that fetches it."""
     with open_store(home, say) as store:
-        staged = {name: store.stage(spec) for name, spec in plan.inputs.items()}
-    uris = {}
+        staged = {name: store.stage(spec) for name, spec in plan.inputs.items() if name not in remote}
+    uris = dict(remote)
     for name, each in staged.items():
         path = Path(each.uri)
         place = f"inputs/{path.name}"
@@ -89,12 +98,25 @@ def describe(
         "run_file": plan.run_file.model_dump(mode="json"),
         "sections": dict(plan.sections),
         "arguments": {**plan.sections, **{f"{name}_uri": uri for name, uri in uris.items()}},
-        "inputs": {name: vars(value) for name, value in staged.items()},
+        "inputs": {name: vars(value) for name, value in staged.items()}
+        | _described({name: uri for name, uri in uris.items() if name not in staged}),
         "sources": {name: source_as_json(each.source) for name, each in plan.inputs.items()},
         "order": [task.name for task in tasks_of(spec)],
         "tracking": tracking,
         "version": __version__,
     }
+
+
+def _described(remote: Mapping[str, str]) -> dict[str, Any]:
+    """Remote inputs as the others are described: their digest is that of their versions."""
+    return {
+        name: vars(StagedInput("", hashlib.sha256(settings.encode()).hexdigest(), _origins(settings)))
+        for name, settings in remote.items()
+    }
+
+
+def _origins(settings: str) -> dict[str, str]:
+    return {file["name"]: file["uri"] for file in json.loads(settings)["files"]}
 
 
 def start(
@@ -106,12 +128,44 @@ def start(
     relation: str | None = None,
 ) -> RunFolder:
     """Create the run. Raises ClusterError, and leaves nothing behind, if the API refuses it."""
-    profile, bucket, api = connection.profile, connection.bucket, connection.api
     _refuse_too_large(submission.arguments)
-    tasks = tasks_of(submission.spec)
-    uris = {name.removesuffix("_uri"): value for name, value in submission.arguments.items() if name.endswith("_uri")}
-    found = lineages(tasks, submission.about["sections"], uris, submission.nonces)
     folder = new_run_folder(home)
+    about, package = _write(submission, folder, parent, relation)
+    bucket = connection.bucket
+    try:
+        for name in ("pipeline.json", "platform.json"):
+            bucket.upload(folder.path / name, f"runs/{folder.id}/{name}")
+        seen_from_pods = about["tracking"] | {"uri": connection.profile.mlflow}
+        bucket.write_json(f"runs/{folder.id}/run.json", about | {"tracking": seen_from_pods})
+        name, experiment = f"{about['method']}-{folder.id}", about["tracking"]["experiment"]
+        made = connection.api.create_run(
+            package, submission.arguments, name=name, experiment=experiment, root=bucket.uri_of("artifacts")
+        )
+    except PreflowError:
+        with contextlib.suppress(BucketError):
+            bucket.delete(f"runs/{folder.id}")
+        shutil.rmtree(folder.path)
+        raise
+    where = {
+        "context": connection.context,
+        "kfp_run": made,
+        "namespace": connection.profile.namespace,
+        "url": connection.api.run_url(made),
+        "bucket": bucket.uri,
+        "pipeline": PIPELINE_NAME,
+    }
+    bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
+    folder.write(CLUSTER, where)
+    folder.write("run.json", about)  # last: what has one is a run
+    return folder
+
+
+def _write(
+    submission: Submission, folder: RunFolder, parent: str | None, relation: str | None
+) -> tuple[dict[str, Any], Path]:
+    """Write the bound pipeline into the folder. Returns what run.json is to say, and the package for the API."""
+    uris = {name.removesuffix("_uri"): value for name, value in submission.arguments.items() if name.endswith("_uri")}
+    found = lineages(tasks_of(submission.spec), submission.arguments, uris, submission.nonces)
     bound = bind_run(submission.spec, folder.id, found, submission.nonces)
     about = {
         **submission.about,
@@ -124,34 +178,9 @@ def start(
     }
     folder.write("pipeline.json", bound)
     folder.write("platform.json", submission.platform)
-    for name in ("pipeline.json", "platform.json"):
-        bucket.upload(folder.path / name, f"runs/{folder.id}/{name}")
-    bucket.write_json(f"runs/{folder.id}/run.json", about | {"tracking": about["tracking"] | {"uri": profile.mlflow}})
     package = folder.path / "pipeline.yaml"
     package.write_text(yaml.safe_dump_all([each for each in (bound, submission.platform) if each], sort_keys=False))
-    try:
-        made = api.create_run(
-            package,
-            submission.arguments,
-            name=f"{about['method']}-{folder.id}",
-            experiment=about["tracking"]["experiment"],
-            root=bucket.uri_of("artifacts"),
-        )
-    except ClusterError:
-        bucket.delete(f"runs/{folder.id}")
-        raise
-    where = {
-        "context": connection.context,
-        "kfp_run": made,
-        "namespace": profile.namespace,
-        "url": api.run_url(made),
-        "bucket": bucket.uri,
-        "pipeline": PIPELINE_NAME,
-    }
-    bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
-    folder.write(CLUSTER, where)
-    folder.write("run.json", about)  # last: what has one is a run
-    return folder
+    return about, package
 
 
 def _refuse_too_large(arguments: Mapping[str, str]) -> None:

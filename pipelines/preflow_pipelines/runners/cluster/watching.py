@@ -85,6 +85,8 @@ class Watch:
         about = self.folder.about
         found = {}
         for name, staged in about["inputs"].items():
+            if not staged["uri"]:  # fetched by a step
+                continue
             scheme, _, place = about["arguments"][f"{name}_uri"].partition("://")
             found[name] = StagedInput(str(Path("/") / scheme / place), staged["digest"], staged["files"])
         return found
