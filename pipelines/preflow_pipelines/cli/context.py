@@ -107,7 +107,9 @@ def _auth(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"kind": kind}
     for option, (owner, setting, _) in AUTH_OPTIONS.items():
         if option in values and owner != kind:
-            raise SettingsError(f"{_flag(option)} has no effect with --auth {kind}. Give --auth {owner}, or leave it out.")
+            raise SettingsError(
+                f"{_flag(option)} has no effect with --auth {kind}. Give --auth {owner}, or leave it out."
+            )
         if option in values:
             found[setting] = int(values[option]) if setting == "port" and values[option].isdecimal() else values[option]
     if kind == "oidc" and "client_id" not in found:
@@ -141,7 +143,9 @@ def refuse_secrets(values: Mapping[str, Any]) -> None:
                 f"{_flag(option)}: expected the name of an environment variable, such as KFP_TOKEN; what is given is none "
                 "that is set here. A secret's value is never written down: put it into a variable, and name that."
             )
-        if option in ("bucket_secret", "mlflow_secret", "pull_secret") and not KUBERNETES_NAME.fullmatch(values[option]):
+        if option in ("bucket_secret", "mlflow_secret", "pull_secret") and not KUBERNETES_NAME.fullmatch(
+            values[option]
+        ):
             raise SettingsError(f"{_flag(option)}: expected the name of a Kubernetes secret. Make one, and name it.")
 
 

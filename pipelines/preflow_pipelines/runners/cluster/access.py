@@ -182,7 +182,9 @@ def mlflow_health(uri: str) -> None:
     base = uri.rstrip("/")
     with asking(service):
         if not uri.startswith(("http://", "https://")):
-            raise ClusterError(f"{service}: expected the http:// or https:// address of a server. {service.address_fix}")
+            raise ClusterError(
+                f"{service}: expected the http:// or https:// address of a server. {service.address_fix}"
+            )
         pool = urllib3.PoolManager(ca_certs=os.environ.get("SSL_CERT_FILE") or os.environ.get("REQUESTS_CA_BUNDLE"))
         limits = {
             "timeout": urllib3.Timeout(connect=CONNECT_SECONDS, read=10.0),

@@ -85,7 +85,9 @@ def not_json(text: str, service: Service) -> str:
     page = text.lstrip()[:200].lower()
     if page.startswith("<"):
         kind = "a web page, perhaps a login's"
-        return f"{service} answers with {kind}, not with the API's JSON. {service.address_fix} {service.credentials_fix}"
+        return (
+            f"{service} answers with {kind}, not with the API's JSON. {service.address_fix} {service.credentials_fix}"
+        )
     return f"{service} answers {_short(text)!r}, not with the API's JSON. {service.address_fix}"
 
 

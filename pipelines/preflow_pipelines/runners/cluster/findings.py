@@ -40,9 +40,7 @@ def problem(name: str, text: str) -> Finding:
 def refuse_problems(findings: Sequence[Finding]) -> None:
     """Raises ClusterError with all problems, one a line."""
     lines = [
-        f"{finding.name}: {finding.found} {finding.fix}".strip()
-        for finding in findings
-        if finding.state == "problem"
+        f"{finding.name}: {finding.found} {finding.fix}".strip() for finding in findings if finding.state == "problem"
     ]
     if lines:
         raise ClusterError("\n".join(lines))

@@ -27,9 +27,7 @@ CANNOT_PULL = {"ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "Invalid
 PULLED = {"CreateContainerConfigError", "CreateContainerError", "RunContainerError", "CrashLoopBackOff"}
 
 
-def check_images(
-    core: Any, profile: ClusterProfile, images: Mapping[str, str], remembered: Path
-) -> Iterator[Finding]:
+def check_images(core: Any, profile: ClusterProfile, images: Mapping[str, str], remembered: Path) -> Iterator[Finding]:
     """One finding per role. `images` is role -> reference."""
     pinned: dict[str, str] = {}
     for role, reference in images.items():
@@ -39,7 +37,7 @@ def check_images(
             text = f"{reference} is not pinned. Expected name@sha256:... Write {profile.images} again: make push"
             yield problem(f"image {role}", text)
     known = _remembered(remembered)
-    scope = f"{profile.kube_context or ''}/{profile.namespace}/{profile.service_account or ''}/{profile.pull_secret or ''}"
+    scope = _scope(profile)
     new = sorted({reference for reference in pinned.values() if f"{scope} {reference}" not in known})
     outcomes = _probe(core, profile, new) if new else {}
     pulled = [reference for reference, outcome in outcomes.items() if outcome.state == "ok" and not outcome.fix]
@@ -48,6 +46,12 @@ def check_images(
     for role, reference in pinned.items():
         outcome = outcomes.get(reference, ok("", "pulled before"))
         yield Finding(f"image {role}", outcome.state, outcome.found, outcome.fix)
+
+
+def _scope(profile: ClusterProfile) -> str:
+    """Whose pods they are: another cluster, namespace or account may not read what this one can."""
+    parts = (profile.api, profile.kubeconfig, profile.kube_context, profile.namespace, profile.service_account)
+    return " ".join(part or "-" for part in (*parts, profile.pull_secret))
 
 
 def _remembered(path: Path) -> dict[str, float]:
