@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import click
 
@@ -29,7 +28,6 @@ AUTH_OPTIONS = {
 AUTH_KINDS = ("none", "token", "token_file", "port_forward", "dex", "cookie", "oidc")
 KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 SECRET_PLACE = re.compile(rf"([A-Za-z_][A-Za-z0-9_]*)=({KUBERNETES_NAME.pattern}/[A-Za-z0-9._-]+)")
-ADDRESSES = ("api", "bucket", "bucket_endpoint", "bucket_endpoint_here", "mlflow", "mlflow_here")
 FILES = ("kubeconfig", "images", "token_file")
 
 
@@ -131,12 +129,6 @@ def _secret(text: str) -> tuple[str, str]:
 
 def refuse_secrets(values: Mapping[str, Any]) -> None:
     """Raises SettingsError where a value is a secret and should be the name of one. The value is not repeated."""
-    for option in ADDRESSES:
-        if option in values and "@" in urlsplit(values[option]).netloc:
-            raise SettingsError(
-                f"{_flag(option)}: the address holds a user and password. A context holds no secret. Leave out all up to "
-                "the @, and give the credentials by --auth, AWS_* or MLFLOW_TRACKING_* variables, or a Kubernetes secret."
-            )
     for option in values:
         if option.endswith("_variable") and not _is_variable(values[option]):
             raise SettingsError(

@@ -61,7 +61,7 @@ def explain(error: BaseException, service: Service) -> str | None:
     return None
 
 
-LIBRARIES = {"urllib3", "requests", "kfp_server_api", "kubernetes", "google"}
+LIBRARIES = {"urllib3", "requests", "kfp_server_api", "kubernetes", "google", "yaml"}
 
 
 def explain_status(status: int, message: str, service: Service) -> str:
