@@ -5,6 +5,7 @@ A profile is a YAML file, $PREFLOW_HOME/contexts/<name>.yaml; `current` beside i
 
 from pathlib import Path
 from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -16,6 +17,7 @@ from preflow.settings.section import Section, explain, setting
 from preflow.settings.yaml_file import read_yaml
 
 NAME = r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$"
+ADDRESSES = ("api", "bucket", "bucket_endpoint", "bucket_endpoint_here", "mlflow", "mlflow_here")
 Variable = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")]
 """The name of an environment variable."""
 
@@ -103,6 +105,12 @@ class ClusterProfile(Section):
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
+        for name in ADDRESSES:
+            if "@" in urlsplit(getattr(self, name) or "").netloc:
+                raise ValueError(
+                    f"{name}: the address holds a user and password. A context holds no secret. Leave out all up to the @, and "
+                    "give the credentials by auth, AWS_* or MLFLOW_TRACKING_* variables, or a Kubernetes secret"
+                )
         if not self.api and self.auth.kind != "port_forward":
             raise ValueError("api is empty; give the URL of the Kubeflow Pipelines API, or auth: {kind: port_forward}")
         if self.bucket.partition("://")[0] not in SCHEMES:

@@ -210,10 +210,13 @@ def explain_error(said: str, endpoint: str | None) -> str:
         word in lower for word in ("access_denied", "accessdenied", "forbidden", "http status 403", "invalid_access")
     ):
         return f"the store{where} refuses these credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to ones that may."
-    if any(word in lower for word in ("signature", "invalidaccesskeyid", "expired", "invalid_client_token", "token")):
+    unknown = ("signature", "invalidaccesskeyid", "access key id", "expired", "invalid_client_token", "token")
+    if any(word in lower for word in unknown):
         return f"the store{where} does not know these credentials, or they expired. Renew AWS_ACCESS_KEY_ID and the others."
     if any(word in lower for word in ("connect", "network", "resolve", "timed out", "timeout", "curlcode")):
         return f"the store{where} does not answer. Expected an S3 endpoint there. Mend the address, or start it."
+    if "resource_not_found" in lower:  # a store would have named what it does not find
+        return f"what answers{where} is no S3 store. Expected one there. Mend the address."
     return f"the store{where} says: {said.strip()[:300]}. Look at the store."
 
 

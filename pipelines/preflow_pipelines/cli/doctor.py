@@ -17,26 +17,61 @@ ROOM_GB = 5
 
 
 @click.command()
+@click.option("--cluster", is_flag=True, help="Check the cluster in use instead, and prove it with one small run.")
+@click.option("--context", "name", metavar="NAME", help="With --cluster: another one than the one in use.")
 @json_option
-def command(as_json: bool) -> None:
+def command(cluster: bool, name: str | None, as_json: bool) -> None:
     """Check this installation: Python, libraries, the folder for runs, disk and cores. Exit 1 if a check fails.
+
+    With --cluster: the API and its credentials, namespace, secrets, bucket, MLflow and images; then a run of two small
+    steps, deleted afterwards, that shows whether pods start and reach the bucket and MLflow.
 
     \b
     Examples:
       preflow doctor
       PREFLOW_HOME=/data/preflow preflow doctor --json
+      preflow doctor --cluster --context lab
     """
-    results = [(name, *check()) for name, check in _checks()]
+    if name and not cluster:
+        raise click.UsageError("--context is of use with --cluster only.")
+    results = _cluster(name) if cluster else [(check, *ask()) for check, ask in _checks()]
     if as_json:
-        print_json([{"check": name, "ok": ok, "found": found, "fix": fix} for name, ok, found, fix in results])
+        print_json([{"check": check, "ok": ok, "found": found, "fix": fix} for check, ok, found, fix in results])
     else:
-        for name, ok, found, fix in results:
-            click.echo(f"{'ok  ' if ok else 'FAIL'}  {name:<16} {found}" + ("" if ok else f"\n      {fix}"))
-    if not all(ok for _, ok, _, _ in results):
+        for check, ok, found, fix in results:
+            mark = {True: "ok  ", False: "FAIL", None: "?   "}[ok]
+            click.echo(f"{mark}  {check:<16} {found}" + (f"\n      {fix}" if fix and not ok else ""))
+    if any(ok is False for _, ok, _, _ in results):
         raise click.exceptions.Exit(1)
 
 
-Result = tuple[bool, str, str]
+Result = tuple[bool | None, str, str]
+"""Whether it is as it should be (None: not checked), what was found, and the fix."""
+
+
+def _cluster(name: str | None) -> list[tuple[str, bool | None, str, str]]:
+    """What is asked from here, and, if all of that is well, what a small run shows."""
+    from preflow.errors import PreflowError
+    from preflow_pipelines.runners.cluster.connection import Connection
+    from preflow_pipelines.runners.cluster.findings import not_checked, problem
+    from preflow_pipelines.runners.cluster.preflight import Wanted, preflight
+    from preflow_pipelines.runners.cluster.ready import read_images, remembered_images
+
+    connection = Connection.of(home(), name)
+    images, findings = {}, []
+    try:
+        images = read_images(connection, {"data", "generate", "train"})
+    except PreflowError as error:
+        findings.append(problem("images", str(error)))
+    findings += preflight(connection.profile, Wanted(images), remembered_images(home()))
+    if any(finding.state == "problem" for finding in findings):
+        findings.append(not_checked("small run", "not tried: it would fail"))
+    else:
+        from preflow_pipelines.runners.cluster.proof import prove
+
+        findings += prove(connection, images["data"], lambda text: click.echo(text, err=True))
+    states = {"ok": True, "problem": False, "not checked": None}
+    return [(each.name, states[each.state], each.found, each.fix) for each in findings]
 
 
 def _checks() -> Iterator[tuple[str, Callable[[], Result]]]:

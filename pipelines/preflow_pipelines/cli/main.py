@@ -24,7 +24,8 @@ COMMANDS = {
     "compare": "Compare runs: settings that differ, and metrics.",
     "export": "Write a run's model to a folder for others, with a model card.",
     "ui": "Open the MLflow pages of the runs.",
-    "doctor": "Check this installation.",
+    "context": "Name clusters, and choose one.",
+    "doctor": "Check this installation, or a cluster.",
     "demo": "A whole rso workflow on a small real model, on the CPU.",
 }
 

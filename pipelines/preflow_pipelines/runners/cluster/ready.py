@@ -5,6 +5,8 @@ from pathlib import Path
 
 from preflow_pipelines.hardware import Hardware
 from preflow_pipelines.runners.cluster.connection import Connection
+from preflow_pipelines.runners.cluster.findings import refuse_problems
+from preflow_pipelines.runners.cluster.preflight import Wanted, preflight
 
 
 def read_images(connection: Connection, roles: set[str]) -> dict[str, str]:
@@ -22,3 +24,15 @@ def refuse_unready(
     connection: Connection, hardware: Hardware, images: Mapping[str, str], home: Path, say: Callable[[str], None]
 ) -> None:
     """Raises ClusterError with everything that the cluster lacks."""
+    say(f"checking the cluster {connection.context}")
+    wanted = Wanted(images, {role: getattr(hardware, role) for role in images})
+    findings = preflight(connection.profile, wanted, remembered_images(home))
+    for finding in findings:
+        if finding.state == "not checked":
+            say(f"{finding.name} not checked: {finding.found}. {finding.fix}".strip())
+    refuse_problems(findings)
+
+
+def remembered_images(home: Path) -> Path:
+    """The file that keeps which images a cluster's nodes could pull."""
+    return home / "cache" / "images.json"
