@@ -28,6 +28,7 @@ from preflow.settings.section import Section
 from preflow.steps import pod
 from preflow.steps.guard import CodeGuard
 from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
+from preflow.steps.recording import recorded
 
 SettingsT = TypeVar("SettingsT", bound=Section)
 PROGRESS_SECONDS, LOG_SECONDS = 0.1, 60.0
@@ -183,7 +184,7 @@ def running(
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
     places = {each: artifact.uri for each, artifact in inputs.items()} if mirror else {}
-    with mirror.following() if mirror else nullcontext():
+    with recorded(name, step.task), mirror.following() if mirror else nullcontext():
         try:
             guard = CodeGuard(name, settings, key, step.inputs.values())
             yield step

@@ -133,8 +133,8 @@ def log_report(view: RunView, run: RunWriter) -> None:
         log_page(report, run)
 
 
-def note(view: RunView, children: Mapping[str, RunWriter], experiment_id: str) -> str:
-    """The run's description (Markdown): what happened to each step, warnings, the error, where its folder is."""
+def note(view: RunView, children: Mapping[str, RunWriter], experiment_id: str, model: str | None = None) -> str:
+    """The run's description (Markdown): what happened to each step, warnings, the error, where model and folder are."""
     lines = [
         f"`{view.about['method']}` run **{view.id}**: {view.state}",
         "",
@@ -150,7 +150,9 @@ def note(view: RunView, children: Mapping[str, RunWriter], experiment_id: str) -
         lines += ["", f"**{view.error.get('type', 'Error')}**: {view.error.get('message', '')}"]
     warnings = [warning for task in view.tasks if task.journal for warning in task.journal.get("warnings", [])]
     lines += ["", *(f"* warning: {warning}" for warning in dict.fromkeys(warnings))]
-    return "\n".join([*lines, "", f"Folder: `{view.folder}`"])
+    url = (view.cluster or {}).get("url")
+    places = [model, f"Folder: `{view.place}`", f"[Run in Kubeflow Pipelines]({url})" if url else None]
+    return "\n".join([*lines, "", "  \n".join(place for place in places if place)])
 
 
 def link(text: str, run_id: str, experiment_id: str) -> str:

@@ -4,14 +4,10 @@
 flavour is left aside: initialize, put the files, finalize. Such a model can be registered and downloaded all the same.
 """
 
-import shutil
-import urllib.parse
-import urllib.request
-from pathlib import Path
 from typing import Any
 
-from preflow.artifacts.digests import DigestIndex
 from preflow.tracking.labels import model_name, run_name
+from preflow.tracking.model_files import POINTER, model_files
 from preflow.tracking.runs import RunView
 from preflow.tracking.store import Store
 from preflow.tracking.writer import RunWriter
@@ -19,60 +15,45 @@ from preflow.tracking.writer import RunWriter
 OUTPUT, ORIGIN, RUN = "trained", "preflow.origin", "preflow.run"
 
 
-def log_final_model(store: Store, view: RunView, parent: RunWriter, child: RunWriter) -> str | None:
-    """The id of the run's model, as an output of the run and of the task that made it; None while there is none.
+def log_final_model(store: Store, view: RunView, parent: RunWriter, child: RunWriter) -> tuple[str | None, str | None]:
+    """The id of the run's model, as an output of the run and of the task that made it, and what there is to say about its
+    files; None while there is none.
 
     A run that reused its training shows the model of the run that trained it.
     """
     task = view.model_task
-    folder = Path(task.outputs.get(OUTPUT, "")) if task else Path()
-    if task is None or task.state not in ("EXECUTED", "CACHED") or not (folder / "config.json").is_file():
-        return None
+    if task is None or task.state not in ("EXECUTED", "CACHED"):
+        return None, None
+    files = model_files(view, task.outputs.get(OUTPUT, ""))
+    if files is None:
+        return None, None
     origin = f"{task.origin or view.id}/{task.task}"
     model = _find(store, origin)
     if model is None:
         name = model_name(run_name(view.about))
-        tags = {ORIGIN: origin, RUN: view.id, "preflow.folder": str(folder)}
+        tags = {ORIGIN: origin, RUN: view.id, "preflow.folder": files.place}
         model = store.client.create_logged_model(store.experiment_id, name, source_run_id=parent.id, tags=tags)
-    if str(model.status) != "READY":  # also one whose upload was interrupted
-        _put_files(store, model, folder, view.folder.parents[1])
-        model = store.client.finalize_logged_model(model.model_id, "READY")
+    is_pointer = model.tags.get(POINTER) == "true"
+    # Also one whose upload was interrupted, and one whose files were left where they are by a run that needed no more.
+    if str(model.status) != "READY" or (is_pointer and files.are_copied):
+        tags = files.put(store, model)
+        if tags:
+            store.client.set_logged_model_tags(model.model_id, tags)
+        is_pointer = tags.get(POINTER) == "true"
+        if str(model.status) != "READY":
+            model = store.client.finalize_logged_model(model.model_id, "READY")
     last_step = max((int(point["step"]) for point in task.points), default=0)
     for run in (parent, child):
         _add_output(run, model.model_id, last_step)
-    return str(model.model_id)
+    return str(
+        model.model_id
+    ), f"Model: not copied into MLflow; its files are in `{files.place}`" if is_pointer else None
 
 
 def _find(store: Store, origin: str) -> Any | None:
     found = store.client.search_logged_models([store.experiment_id], filter_string=f"tags.`{ORIGIN}` = '{origin}'")
     ready = [model for model in found if str(model.status) == "READY"]
     return min(ready or found, key=lambda model: (model.creation_timestamp, model.model_id), default=None)
-
-
-def _put_files(store: Store, model: Any, folder: Path, home: Path) -> None:
-    target = local_path(model.artifact_location)
-    if target is None:
-        store.client.log_model_artifacts(model.model_id, str(folder))
-        return
-    index = DigestIndex(home / "cache" / "digests.json")  # the next run need not read the linked files again
-    for path in folder.rglob("*"):
-        if path.is_file():
-            place = target / path.relative_to(folder)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            place.unlink(missing_ok=True)
-            try:
-                index.link(path, place)
-            except OSError:  # another file system
-                shutil.copyfile(path, place)
-    index.save()
-
-
-def local_path(uri: str) -> Path | None:
-    """The folder that a file URI or a plain path names; None for artifacts that are elsewhere."""
-    parts = urllib.parse.urlsplit(uri)
-    if parts.scheme == "file":
-        return Path(urllib.request.url2pathname(parts.path))
-    return Path(uri) if not parts.scheme else None
 
 
 def _add_output(run: RunWriter, model_id: str, step: int) -> None:

@@ -4,7 +4,7 @@ Outputs that a page or a table is made of are fetched; models and data stay wher
 """
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +12,23 @@ from preflow.artifacts.bucket import Bucket
 from preflow.artifacts.files import clear, replace_json, write_json
 from preflow.errors import BucketError, ClusterError
 from preflow.tracking.json_files import read_json
+from preflow.tracking.lineage import needed_tasks
 
 FETCHED = ("journal", "page", "samples", "numbers")
 """Outputs that people look at."""
 SEEN, RECORD = "mirror.json", ".record.json"
 Times = tuple[float, float]
+
+
+def bucket_of(cluster: Mapping[str, Any]) -> Bucket | None:
+    """The bucket of a run on a cluster: this pod's, or the one that the run's cluster.json names; None if it is not said."""
+    own = Bucket.from_environment()
+    if own is not None or "bucket" not in cluster:
+        return own
+    try:
+        return Bucket(cluster["bucket"], cluster.get("endpoint"))
+    except BucketError:  # its address is not said
+        return None
 
 
 def fetch_run(bucket: Bucket, run: str, folder: Path) -> None:
@@ -40,6 +52,21 @@ def fetch_run(bucket: Bucket, run: str, folder: Path) -> None:
         raise ClusterError(
             f"run {run}: {bucket.uri_of(f'runs/{run}')} is empty. Expected what submit wrote. Was it deleted?"
         )
+
+
+def reuse_times(spec: Mapping[str, Any], folder: Path, tasks: Iterable[str]) -> dict[str, Times]:
+    """When tasks without a record were reused, where only the cluster knows: as soon as what they need was done."""
+    about = read_json(folder / "run.json")
+    assert about is not None
+    ended: dict[str, float] = {}
+    for path in (folder / "steps").glob(f"*{RECORD}"):
+        ended[path.name.removesuffix(RECORD)] = float((read_json(path) or {"ended": about["created"]})["ended"])
+    times = {}
+    for task in tasks:
+        if task not in ended:
+            ended[task] = max([about["created"], *(ended[each] for each in needed_tasks(spec, task) if each in ended)])
+            times[task] = (ended[task], ended[task])
+    return times
 
 
 def settle_reused(bucket: Bucket, folder: Path, reused: Mapping[str, Times]) -> list[str]:

@@ -36,6 +36,26 @@ def training_tasks(spec: Spec, final: str) -> list[str]:
     return chain
 
 
+def upstream_tasks(spec: Spec, task: str) -> list[str]:
+    """All tasks that had to be done before `task`."""
+    found: list[str] = []
+    todo = [task]
+    while todo:
+        needed = needed_tasks(spec, todo.pop())
+        todo += [name for name in needed if name not in found]
+        found += [name for name in needed if name not in found]
+    return found
+
+
+def needed_tasks(spec: Spec, task: str) -> list[str]:
+    """The tasks whose outputs `task` takes, or that it waits for."""
+    inputs = _tasks(spec).get(task, {}).get("inputs", {})
+    sources = [each.get("taskOutputArtifact", {}) for each in inputs.get("artifacts", {}).values()]
+    sources += [each.get("taskOutputParameter", {}) for each in inputs.get("parameters", {}).values()]
+    producers = [source["producerTask"] for source in sources if "producerTask" in source]
+    return list(dict.fromkeys([*producers, *_tasks(spec).get(task, {}).get("dependentTasks", ())]))
+
+
 def _tasks(spec: Spec) -> Mapping[str, Any]:
     found: Mapping[str, Any] = spec.get("root", {}).get("dag", {}).get("tasks", {})
     return found

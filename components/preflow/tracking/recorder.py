@@ -46,7 +46,7 @@ def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool
                 return False
             try:
                 if view is not None:
-                    projection = projection or _begin(home, view, say)
+                    projection = projection or begin(home, view, say)
                     if view.is_over:
                         return _finish(folder, home, reader, projection, say)
                     projection.push(view)
@@ -84,12 +84,8 @@ def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str
             say(f"recording {folder.name}")
             projection = None
             try:
-                projection = _begin(home, view, say)
-                if view.is_over:
-                    _finish(folder, home, reader, projection, say, patience=0.0)
-                else:
-                    projection.push(view)
-                    _write_where(folder, home, projection)
+                projection = begin(home, view, say)
+                _write(folder, home, reader, view, projection, say, patience=0.0)
             except Exception as error:
                 problems.append(f"{folder.name}: {type(error).__name__}: {error}")
                 if projection is None:
@@ -100,7 +96,9 @@ def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str
 def is_synced(folder: Path, home: Path) -> bool:
     """Whether the run is wholly in its store, and the store still is the one it was written to."""
     synced = read_json(folder / SYNCED)
-    return synced is not None and synced["store"] == store_identity(home, synced["tracking_uri"])
+    if synced is None or synced.get("end", _end(folder)) != _end(folder):  # a run on a cluster that was retried
+        return False
+    return bool(synced["store"] == store_identity(home, synced["tracking_uri"]))
 
 
 def recorded_at(folder: Path, home: Path) -> Mapping[str, Any] | None:
@@ -122,13 +120,41 @@ def wait_until_recorded(folder: Path, home: Path, seconds: float, *, wholly: boo
     return recorded_at(folder, home)
 
 
-def _begin(home: Path, view: RunView, say: Callable[[str], None]) -> Projection:
-    store = open_store(home, view.about["tracking"])
+def record_now(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool:
+    """Write the run as it is now; False if there is none, or another recorder has it. Errors of the store pass through."""
+    with _only_writer(folder) as mine:
+        reader = RunReader(folder)
+        view = reader.read()
+        if view is None or not mine:
+            return False
+        _write(folder, home, reader, view, begin(home, view, say), say)
+        return True
+
+
+def begin(home: Path, view: RunView, say: Callable[[str], None]) -> Projection:
+    """A projection of the run into its store."""
+    store = open_store(home, view.about["tracking"], (view.cluster or {}).get("kfp_run"))
     try:
         provide_view(store)
     except Exception as error:  # a convenience of the UI; its format is MLflow's own affair
         say(f"saved view: {type(error).__name__}: {error}")
     return Projection(store)
+
+
+def _write(
+    folder: Path,
+    home: Path,
+    reader: RunReader,
+    view: RunView,
+    projection: Projection,
+    say: Callable[[str], None],
+    patience: float = LINK_SECONDS,
+) -> None:
+    if view.is_over:
+        _finish(folder, home, reader, projection, say, patience)
+    else:
+        projection.push(view)
+        _write_where(folder, home, projection)
 
 
 def _finish(
@@ -149,7 +175,7 @@ def _finish(
     for problem in projection.problems:
         say(f"not recorded: {problem}")
     _write_where(folder, home, projection)
-    where = _where(projection) | {"problems": projection.problems, "completed": time.time()}
+    where = _where(projection) | {"problems": projection.problems, "completed": time.time(), "end": _end(folder)}
     replace_json(folder / SYNCED, where)
     return True
 
@@ -161,7 +187,11 @@ def _settled(reader: RunReader, seconds: float) -> RunView:
         view = reader.read()
         assert view is not None
         open_tasks = [task.task for task in view.tasks if task.ended is None]
-        if time.monotonic() >= deadline or not any(_is_running(reader.folder, task) for task in open_tasks):
+        if (
+            view.cluster
+            or time.monotonic() >= deadline
+            or not any(_is_running(reader.folder, task) for task in open_tasks)
+        ):
             return view
         time.sleep(POLL_SECONDS)
 
@@ -175,6 +205,10 @@ def _is_running(folder: Path, task: str) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _end(folder: Path) -> dict[str, Any] | None:
+    return read_json(folder / "end.json")
 
 
 def _may_be_linked(view: RunView, projection: Projection, home: Path) -> bool:
@@ -246,19 +280,11 @@ def main(arguments: list[str] | None = None) -> int:
             except Exception as error:  # its folder may be gone; the next run is another matter
                 say(f"{type(error).__name__}: {error}")
         return 0 if written else 1
-    view = RunReader(folder).read()
-    if view is None:
+    if not (folder / "run.json").is_file():
         print(f"{folder}: no run.json; not a run", file=sys.stderr)
         return 2
-    with _only_writer(folder) as mine:
-        if mine and not is_synced(folder, home):
-            reader = RunReader(folder)
-            projection = _begin(home, view, print)
-            if view.is_over:
-                _finish(folder, home, reader, projection, print)
-            else:
-                projection.push(view)
-                _write_where(folder, home, projection)
+    if not is_synced(folder, home):
+        record_now(folder, home)
     return 0
 
 

@@ -48,7 +48,7 @@ class RunView:
     """A run, tasks by their start. `state`: RUNNING, SUCCEEDED, FAILED, CANCELLED, KILLED (neither ended nor alive).
 
     `final` is the task that makes the run's model, `trainings` are those that lead to it, `evaluation` is the one that the
-    run's page shows; they may not have begun yet.
+    run's page shows; they may not have begun yet. `cluster` is what its folder says of a cluster that it is on.
     """
 
     folder: Path
@@ -60,6 +60,13 @@ class RunView:
     final: str | None = None
     trainings: tuple[str, ...] = ()
     evaluation: str | None = None
+    cluster: Mapping[str, Any] | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the run's folder is, for whoever reads about the run: on this machine, or in the bucket."""
+        bucket = (self.cluster or {}).get("bucket")
+        return f"{bucket}/runs/{self.id}" if bucket else str(self.folder)
 
     @property
     def id(self) -> str:
@@ -126,7 +133,8 @@ class RunReader:
         about, end = self._json(self.folder / "run.json"), self._json(self.folder / "end.json")
         if about is None:
             return None
-        alive = alive or (self.folder / CLUSTER).is_file()  # its pods need nobody here
+        cluster = self._json(self.folder / CLUSTER)
+        alive = alive or cluster is not None  # its pods need nobody here
         state = end["state"] if end else "RUNNING" if alive else "KILLED"
         tasks = [self._task(name, planned, state) for name, planned in about["tasks"].items()]
         begun = sorted((task for task in tasks if task), key=lambda task: task.started)
@@ -134,9 +142,8 @@ class RunReader:
         spec = self._json(self.folder / "pipeline.json") or {}
         final = final_task(spec)
         trainings = tuple(training_tasks(spec, final)) if final else ()
-        return RunView(
-            self.folder, about, state, ended, (end or {}).get("error"), begun, final, trainings, page_evaluation(spec)
-        )
+        error, evaluation = (end or {}).get("error"), page_evaluation(spec)
+        return RunView(self.folder, about, state, ended, error, begun, final, trainings, evaluation, cluster)
 
     def _task(self, name: str, planned: Mapping[str, Any], run_state: str) -> TaskView | None:
         record = self._json(self.folder / "steps" / f"{name}.record.json")

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from preflow.errors import SettingsError
+from preflow.tracking.plugin import plugin_parent
 
 DATABASE, ARTIFACTS = "mlflow.db", "mlartifacts"
 QUIET = {
@@ -32,17 +33,22 @@ QUIET = {
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",  # asynchronous logging loses nearly all points of a killed process
 }
 HEALTH_SECONDS = 5.0
+REFUSED = re.compile(r"error code 40[13]\b")
 
 
 @dataclass(frozen=True)
 class Store:
-    """A tracking store with the experiment that runs go to. `identity` tells a store from one that was made anew."""
+    """A tracking store with the experiment that runs go to. `identity` tells a store from one that was made anew.
+
+    `opened` is the run that Kubeflow Pipelines' own plugin opened for ours; the experiment then is that run's.
+    """
 
     uri: str
     experiment: str
     experiment_id: str
     identity: str
     client: Any
+    opened: Any | None = None
 
 
 def local_uri(home: Path) -> str:
@@ -75,10 +81,10 @@ def configure() -> None:
         os.environ.setdefault(name, value)
 
 
-def open_store(home: Path, tracking: Mapping[str, Any]) -> Store:
-    """The store for runs with this tracking section, its experiment made if need be.
+def open_store(home: Path, tracking: Mapping[str, Any], kfp_run: str | None = None) -> Store:
+    """The store for runs with this tracking section, its experiment made if need be; `kfp_run` is the run's id on a cluster.
 
-    Raises SettingsError for a server that does not answer or an experiment that was deleted.
+    Raises SettingsError for a server that does not answer or lets nobody in, and for an experiment that was deleted.
     """
     configure()
     uri, name = store_uri(home, tracking), experiment_name(tracking)
@@ -91,10 +97,31 @@ def open_store(home: Path, tracking: Mapping[str, Any]) -> Store:
 
     mlflow.set_tracking_uri(uri)  # the registry and artifact repositories look there, whatever their client was told
     client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
-    experiment_id = _experiment(client, name, home / ARTIFACTS if is_local else None)
     identity = store_identity(home, uri)
     assert identity is not None
+    with _let_in(uri):
+        opened = plugin_parent(client, kfp_run) if kfp_run and not is_local else None
+        if opened is not None:
+            name = client.get_experiment(opened.info.experiment_id).name
+            return Store(uri, name, str(opened.info.experiment_id), identity, client, opened)
+        experiment_id = _experiment(client, name, home / ARTIFACTS if is_local else None)
     return Store(uri, name, experiment_id, identity, client)
+
+
+@contextlib.contextmanager
+def _let_in(uri: str) -> Iterator[None]:
+    """Say of a refusal what it is; mlflow shows the answer's page."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except MlflowException as error:
+        if error.get_http_status_code() not in (401, 403) and not REFUSED.search(str(error)):
+            raise
+        raise SettingsError(
+            f"tracking.uri {uri}: the MLflow server refuses these credentials ({str(error).strip()[:200]}). Expected ones that "
+            "may write. Set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN."
+        ) from None
 
 
 def make_local_store(home: Path) -> None:

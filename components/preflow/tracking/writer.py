@@ -1,8 +1,10 @@
 """One MLflow run, written so that writing again changes nothing: what is there is known, what repeats is left out."""
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from preflow.tracking.plugin import OLDEST_FIRST
 from preflow.tracking.runs import Point
 from preflow.tracking.store import Store
 
@@ -13,10 +15,13 @@ COLORS = ("#077a9d", "#e98a1b", "#00a972", "#c82d4c", "#8a63bf", "#a2803b", "#3c
 
 
 class RunWriter:
-    """Writes to one MLflow run. Metrics keep their time stamps, so a point that is sent twice is one point."""
+    """Writes to one MLflow run. Metrics keep their time stamps, so a point that is sent twice is one point.
 
-    def __init__(self, client: Any, run: Any):
-        self.client, self.id = client, str(run.info.run_id)
+    A run that somebody else opened (`is_ours` is False) is written to, but neither ended nor opened again.
+    """
+
+    def __init__(self, client: Any, run: Any, is_ours: bool = True):
+        self.client, self.id, self.is_ours = client, str(run.info.run_id), is_ours
         self.artifact_uri = str(run.info.artifact_uri)
         self.status, self._ended = str(run.info.status), run.info.end_time
         self.parameters, self.tags = dict(run.data.params), dict(run.data.tags)
@@ -49,11 +54,25 @@ class RunWriter:
         labels = [RunTag(key, value) for key, value in new_tags.items()]
         while metrics or items or labels:
             batch = metrics[:MAX_METRICS], items[:MAX_PARAMETERS], labels[:MAX_PARAMETERS]
-            self.client.log_batch(self.id, *batch, synchronous=True)
+            self._log(*batch)
             self._sent |= {(metric.key, metric.timestamp, metric.step) for metric in batch[0]}
             metrics, items, labels = metrics[MAX_METRICS:], items[MAX_PARAMETERS:], labels[MAX_PARAMETERS:]
         self.tags |= new_tags
         self.parameters |= new_parameters
+
+    def _log(self, metrics: list[Any], parameters: list[Any], tags: list[Any]) -> None:
+        """One batch. A parameter that has another value already, from whoever else writes to the run, costs no more than itself."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_batch(self.id, metrics, parameters, tags, synchronous=True)
+        except MlflowException as error:
+            if not parameters or error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            self.client.log_batch(self.id, metrics, (), tags, synchronous=True)
+            for each in parameters:
+                with contextlib.suppress(MlflowException):
+                    self.client.log_batch(self.id, (), [each], (), synchronous=True)
 
     def _unsent(self, points: Iterable[Point]) -> list[tuple[str, float, int, int]]:
         found = {}
@@ -67,29 +86,52 @@ class RunWriter:
     def close(self, status: str, ended: float) -> None:
         """End the run with a status of MLflow: FINISHED, FAILED or KILLED."""
         milliseconds = int(ended * 1000)
-        if (self.status, self._ended) != (status, milliseconds):
+        if self.is_ours and (self.status, self._ended) != (status, milliseconds):
             self.client.set_terminated(self.id, status, milliseconds)
             self.status, self._ended = status, milliseconds
+
+    def open_again(self) -> None:
+        """For work that goes on after it had failed."""
+        if self.is_ours and self.status != "RUNNING":
+            self.client.update_run(self.id, "RUNNING")
+            self.status, self._ended = "RUNNING", None
 
 
 def find_run(store: Store, tags: Mapping[str, str]) -> Any | None:
     """The run that carries these tags; of several the oldest, by which everybody agrees."""
-    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
-    order = ["attributes.start_time ASC", "attributes.run_id ASC"]
-    found = store.client.search_runs([store.experiment_id], query, order_by=order, max_results=1)
+    found = _find_runs(store, tags)
     return found[0] if found else None
+
+
+def _find_runs(store: Store, tags: Mapping[str, str]) -> list[Any]:
+    query = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+    return list(store.client.search_runs([store.experiment_id], query, order_by=OLDEST_FIRST, max_results=10))
 
 
 def find_or_create(
     store: Store, identity: Mapping[str, str], name: str, started: float, tags: Mapping[str, str]
 ) -> RunWriter:
-    """The run with the tags `identity`, made if there is none."""
-    run = find_run(store, identity)
-    if run is None:
-        run = store.client.create_run(
+    """The run with the tags `identity`, made if there is none.
+
+    Pods that start together may each make one: all of them keep the oldest, and the others are deleted. Whoever still writes
+    to one of those gets an error, and looks again.
+    """
+    found = _find_runs(store, identity)
+    if not found:
+        made = store.client.create_run(
             store.experiment_id, start_time=int(started * 1000), run_name=name, tags={**identity, **tags}
         )
-    return RunWriter(store.client, run)
+        found = _find_runs(store, identity) or [made]
+    for other in found[1:]:
+        _delete(store.client, other)
+    return RunWriter(store.client, found[0])
+
+
+def _delete(client: Any, run: Any) -> None:
+    from mlflow.exceptions import MlflowException
+
+    with contextlib.suppress(MlflowException):  # somebody else did
+        client.delete_run(run.info.run_id)
 
 
 def free_color(store: Store) -> str:

@@ -25,7 +25,7 @@ def test_a_store_that_cannot_be_opened_is_asked_once(tmp_path: Path, monkeypatch
     """MLflow tries a store that is not there for minutes; `ui` and `compare` must not wait so long for every run."""
     asked: list[str] = []
 
-    def closed(home: Path, tracking: dict[str, Any]) -> None:
+    def closed(home: Path, tracking: dict[str, Any], kfp_run: str | None) -> None:
         asked.append(tracking["uri"])
         raise SettingsError("nobody there")
 

@@ -1,8 +1,8 @@
 """The run as it is in the bucket, projected into MLflow."""
 
+from preflow.tracking.pod import record_run
+
 
 def run() -> None:
     """Never fails: a run is not worse for a server that does not answer."""
-    from preflow.tracking.pod import record_run
-
     record_run()

@@ -1,0 +1,62 @@
+"""A step in a pod is recorded while it works, and when it fails, by a process of its own: the server may hang, or be down.
+
+The process is started by its name, so what records a step is no part of the step's code.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from preflow.steps.pod import in_pod
+
+LIVE = ("train_preference", "train_rl", "sft", "train_reward_model", "evaluate")
+"""Steps that take long enough to be looked at while they work."""
+RECORDER = "preflow.tracking.pod"
+LAST_SECONDS, FAILED_SECONDS = 15.0, 45.0
+"""How long a pod waits for what is still to be written: at a step's end, and when the whole run has to be closed."""
+
+
+@contextmanager
+def recorded(step: str, task: str) -> Iterator[None]:
+    """While the block runs, if the pod's environment names a server. Nothing that goes wrong here concerns the step."""
+    if not (in_pod() and os.environ.get("PREFLOW_TRACKING_URI")):
+        yield
+        return
+    live = _start("live", task) if step in LIVE else None
+    try:
+        yield
+    except BaseException as error:
+        _end(live, 0.0)
+        if not isinstance(error, SystemExit):  # else it was told to stop, and is tried again: its run stays open
+            _end(_start("failed", task), FAILED_SECONDS)
+        raise
+    _end(live, LAST_SECONDS)
+
+
+def _start(mode: str, task: str) -> "subprocess.Popen[bytes] | None":
+    command = [sys.executable, "-m", RECORDER, mode, task]
+    try:  # in a session of its own: what is sent to the step's group is not for it
+        return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+    except OSError as error:
+        print(f"{time.strftime('%H:%M:%S')} WARNING: not recorded in MLflow: {error}", flush=True)
+        return None
+
+
+def _end(process: "subprocess.Popen[bytes] | None", seconds: float) -> None:
+    """Tell a recorder that the step has ended, and wait for it as long as it may take."""
+    if process is None:
+        return
+    try:
+        assert process.stdin is not None
+        with suppress(OSError):
+            process.stdin.close()
+        process.wait(timeout=seconds)
+    except subprocess.TimeoutExpired:
+        if seconds:
+            print(f"{time.strftime('%H:%M:%S')} WARNING: MLflow was not done after {seconds:.0f}s", flush=True)
+    finally:  # also when the pod is told to stop meanwhile
+        process.kill()
+        process.wait()
