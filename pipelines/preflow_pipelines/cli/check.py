@@ -5,6 +5,7 @@ import importlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -21,28 +22,32 @@ from preflow_pipelines.cli.options import home, json_option, print_json, run_fil
 def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Check RUNFILE: its settings, its model and tokenizer, its scorer and judge, and every row of its data.
 
-    No model is loaded. Problems name the file, the row and the fix; exit code 2 if there are any.
+    No model is loaded. Problems name the file, the row and the fix; exit code 2 if there are any. What the steps need of
+    memory is estimated, and held against the hardware profile.
 
     \b
     Examples:
       preflow check dpo.yaml
       preflow check dpo.yaml --json | jq .problems
     """
-    report_problems(run_file, overrides, as_json)
+    memory = report_problems(run_file, overrides, as_json)
     if as_json:
-        print_json({"ok": True, "problems": [], "total": 0})
+        print_json({"ok": True, "problems": [], "total": 0, "memory": [asdict(need) for need in memory]})
     else:
+        for need in memory:
+            click.echo(f"memory of {need.role}: {need}", err=True)
         click.echo(f"{run_file}: ok")
 
 
-def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
-    """Print the problems of a run file and leave with 2; silent where there are none."""
+def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> list[Any]:
+    """Print the problems of a run file and leave with 2. Where there are none: what each role needs of memory at most."""
     with contextlib.redirect_stdout(sys.stderr):  # files of the user's may print when they are loaded
-        problems, total = _collect(run_file, overrides)
+        problems, total, memory = _collect(run_file, overrides)
     if not total:
-        return
+        return memory
     if as_json:
-        print_json({"ok": False, "problems": [problem.as_dict() for problem in problems], "total": total})
+        found = [problem.as_dict() for problem in problems]
+        print_json({"ok": False, "problems": found, "total": total, "memory": [asdict(need) for need in memory]})
     else:
         for problem in problems:
             click.echo(str(problem), err=True)
@@ -52,22 +57,23 @@ def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -
     raise click.exceptions.Exit(2)
 
 
-def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem], int]:
-    """The first problems of every part, and how many there are in all."""
+def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem], int, list[Any]]:
+    """The first problems of every part, how many there are in all, and each role's largest need of memory."""
     from preflow.settings.plan import make_plan
     from preflow.settings.runfile import load_run_file
     from preflow_pipelines.hardware import load_hardware
 
     try:
         parsed = load_run_file(run_file, overrides)
-        load_hardware(parsed.hardware, run_file.parent)
+        hardware = load_hardware(parsed.hardware, run_file.parent)
         plan = make_plan(parsed, run_file.parent.resolve())
     except PreflowError as error:
         found = [_problem(run_file, "settings", line) for line in str(error).splitlines()]
-        return found, len(found)
+        return found, len(found), []
     problems: list[Problem] = []
+    memory: list[Any] = []
     total = 0
-    for part in _parts(plan):
+    for part in _parts(plan, hardware, memory):
         try:
             part()
         except DataError as error:
@@ -76,7 +82,7 @@ def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem],
         except PreflowError as error:
             problems.append(_problem(run_file, type(error).__name__, str(error)))
             total += 1
-    return problems, total
+    return problems, total, memory
 
 
 def _problem(run_file: Path, code: str, text: str) -> Problem:
@@ -85,7 +91,7 @@ def _problem(run_file: Path, code: str, text: str) -> Problem:
     return Problem(str(run_file), 0, code, (found + stop).strip() or fix, fix if found else "Mend it and check again.")
 
 
-def _parts(plan: Any) -> Iterator[Any]:
+def _parts(plan: Any, hardware: Any, memory: list[Any]) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
     from preflow.models.judge_llm import read_key
     from preflow.models.judges import MatrixJudge
@@ -102,6 +108,8 @@ def _parts(plan: Any) -> Iterator[Any]:
         yield lambda: model.append(store.local_model(plan.inputs["model"].source))
         for each in model:  # none where it was not found
             yield lambda each=each: _check_model(each)
+            yield lambda each=each: memory.extend(_estimate(plan, each, hardware))
+            yield from (lambda need=need: _check_fits(need, hardware) for need in memory)
             yield lambda each=each: stage_tokenizer(each, folder, plan.inputs["tokenizer"].source["text"])
         tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
         for spec in plan.inputs.values():
@@ -127,6 +135,21 @@ def _parts(plan: Any) -> Iterator[Any]:
 
 def _refuse(text: str) -> None:
     raise SettingsError(text)
+
+
+def _estimate(plan: Any, model: Path, hardware: Any) -> Any:
+    """By role, the step that needs most memory."""
+    from preflow_pipelines.memory import largest, needs
+    from preflow_pipelines.model_size import model_size
+
+    return largest(list(needs(plan, model_size(model), hardware))).values()
+
+
+def _check_fits(need: Any, hardware: Any) -> None:
+    from preflow_pipelines.memory import too_large
+
+    if text := too_large(need, getattr(hardware, need.role)):
+        raise SettingsError(f"hardware: {text}")
 
 
 def _check_loss(plan: Any) -> None:

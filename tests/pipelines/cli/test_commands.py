@@ -114,11 +114,18 @@ def test_check_names_rows_and_fixes(tmp_path: Path, tiny_model: Path) -> None:
     said = preflow("check", "run.yaml", home=tmp_path, code=2).stderr
     assert "pairs.jsonl row 2: chosen and rejected are the same text. Remove the row" in said
     write_run(tmp_path, tiny_model, [good])
-    assert json.loads(preflow("check", "run.yaml", "--json", home=tmp_path).stdout) == {
-        "ok": True,
-        "problems": [],
-        "total": 0,
-    }
+    found = json.loads(preflow("check", "run.yaml", "--json", home=tmp_path).stdout)
+    assert {name: found[name] for name in ("ok", "problems", "total")} == {"ok": True, "problems": [], "total": 0}
+    assert {need["role"]: need["section"] for need in found["memory"]} == {"train": "train", "generate": "evaluate"}
+
+
+def test_check_refuses_what_cannot_fit(tmp_path: Path, tiny_model: Path) -> None:
+    write_run(tmp_path, tiny_model, [{"prompt": "a b?", "chosen": "yes", "rejected": "no"}])
+    (tmp_path / "gpu.yaml").write_text("train: {accelerator: nvidia.com/gpu, accelerator_memory: 100Mi}")
+    said = preflow("check", "run.yaml", "--set", "hardware=gpu.yaml", home=tmp_path, code=2).stderr
+    assert "memory of train: train needs about" in said and "a device has 100Mi (nvidia.com/gpu)" in said
+    (tmp_path / "gpu.yaml").write_text("train: {accelerator: nvidia.com/gpu, accelerator_memory: 16Gi}")
+    assert "ok" in preflow("check", "run.yaml", "--set", "hardware=gpu.yaml", home=tmp_path).stdout
 
 
 def test_check_looks_at_model_judge_and_settings(tmp_path: Path, tiny_model: Path) -> None:
