@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from preflow_pipelines.hardware import Hardware
+from preflow_pipelines.nodes import node_matches
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.findings import refuse_problems
 from preflow_pipelines.runners.cluster.preflight import Wanted, preflight
@@ -25,7 +26,7 @@ def refuse_unready(
 ) -> None:
     """Raises ClusterError with everything that the cluster lacks."""
     say(f"checking the cluster {connection.context}")
-    wanted = Wanted(images, {role: getattr(hardware, role) for role in images})
+    wanted = Wanted(images, {role: getattr(hardware, role) for role in images}, node_matches)
     findings = preflight(connection.profile, wanted, remembered_images(home))
     for finding in findings:
         if finding.state == "not checked":
