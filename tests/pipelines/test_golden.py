@@ -38,12 +38,13 @@ def test_compiled_twice_in_other_processes_it_is_the_same(tmp_path: Path) -> Non
         folder = tmp_path / seed
         folder.mkdir()
         code = (
-            "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_golden as t;"
-            "t.write_pipeline(t.starter_plan('rso', Path(sys.argv[2])), t.Hardware(), Path(sys.argv[2]) / 'found.yaml')"
+            "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; from starters import starter_plan;"
+            "from preflow_pipelines.compile import write_pipeline; from preflow_pipelines.hardware import Hardware;"
+            "write_pipeline(starter_plan('rso', Path(sys.argv[2])), Hardware(), Path(sys.argv[2]) / 'found.yaml')"
         )
         environment = {**os.environ, "PYTHONHASHSEED": seed}
         subprocess.run(
-            [sys.executable, "-c", code, str(Path(__file__).parent), str(folder)],
+            [sys.executable, "-c", code, str(Path(__file__).parents[1]), str(folder)],
             check=True,
             env=environment,
             cwd=folder,

@@ -9,6 +9,7 @@
 Credentials come from the environment, as every S3 client takes them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...).
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -157,13 +158,19 @@ class Bucket:
         """An object, or all below a "folder". What is not there is no error."""
         from pyarrow import fs
 
+        path = f"{self._place}/{name}"
         with self._named(name):
-            path = f"{self._place}/{name}"
-            kind = self._files.get_file_info(path).type
-            if kind == fs.FileType.Directory:
-                self._files.delete_dir(path)  # with the empty object that stands for it
-            elif kind == fs.FileType.File:
+            if self._files.get_file_info(path).type == fs.FileType.File:
                 self._files.delete_file(path)
+                return
+            inside = self._files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+            for each in inside:
+                if each.type == fs.FileType.File:
+                    self._files.delete_file(each.path)
+        folders = [each.path for each in inside if each.type == fs.FileType.Directory]
+        for folder in [*sorted(folders, key=len, reverse=True), path]:
+            with contextlib.suppress(OSError):  # empty objects that stand for folders: not every store has them
+                self._files.delete_dir(folder)
 
     def _upload_file(self, source: Path, name: str) -> None:
         with self._named(name), source.open("rb") as file:

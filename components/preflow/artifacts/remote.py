@@ -1,6 +1,7 @@
 """Files that are elsewhere: in an object store, or in a repository of the model hub. Each is named with the version it had.
 
-A place is `s3://bucket/key`, `s3://bucket/prefix/`, `gs://...`, `minio://...`, or, for models, a hub id `org/name[@revision]`.
+A place is `s3://bucket/key`, `s3://bucket/prefix/`, `gs://...`, `minio://...`, or, for models, a hub id `org/name[@revision]`;
+or `file:///path`, which only this machine can read.
 """
 
 import os
@@ -9,10 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from preflow.artifacts.bucket import ENDPOINT, SCHEMES, Bucket
+from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.files import publish_file
 from preflow.errors import ArtifactError, ModelError, SettingsError
 
-HUB = "hub"
+HUB, HERE = "hub", "file://"
 WEIGHTS = ".safetensors"
 MODEL_SUFFIXES = (".json", WEIGHTS, ".jinja", ".model", ".txt")
 
@@ -32,6 +34,8 @@ def is_uri(place: str) -> bool:
 
 def resolve_files(uri: str) -> list[RemoteFile]:
     """The object behind a URI, or all below it, as they are now. Raises SettingsError if there are none, BucketError."""
+    if uri.startswith(HERE):
+        return _resolve_here(uri)
     bucket, key = _bucket(uri)
     names = [entry.name for entry in bucket.entries(key) if not entry.name.endswith("/")] or [key]
     found = []
@@ -42,6 +46,15 @@ def resolve_files(uri: str) -> list[RemoteFile]:
         inside = name.removeprefix(key).strip("/") or Path(name).name
         found.append(RemoteFile(inside, bucket.uri_of(name), version))
     return found
+
+
+def _resolve_here(uri: str) -> list[RemoteFile]:
+    place = Path(uri.removeprefix(HERE))
+    files = sorted(path for path in place.rglob("*") if path.is_file()) if place.is_dir() else [place]
+    if not files or not files[0].is_file():
+        raise SettingsError(f"{uri}: is not there. Expected a file, or a folder of files. Mend the path.")
+    root = place if place.is_dir() else place.parent
+    return [RemoteFile(path.relative_to(root).as_posix(), HERE + str(path), file_sha256(path)) for path in files]
 
 
 def resolve_model(place: str) -> list[RemoteFile]:
@@ -79,6 +92,10 @@ def fetch(file: RemoteFile, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     if file.uri.startswith(f"{HUB}://"):
         _fetch_from_hub(file, target)
+        return
+    if file.uri.startswith(HERE):
+        with publish_file(target) as temporary:
+            shutil.copyfile(file.uri.removeprefix(HERE), temporary)
         return
     bucket, key = _bucket(file.uri)
     if bucket.version(key) != file.version:

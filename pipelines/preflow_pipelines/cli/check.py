@@ -34,15 +34,19 @@ def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if as_json:
         print_json({"ok": True, "problems": [], "total": 0, "memory": [asdict(need) for need in memory]})
     else:
-        for need in memory:
-            click.echo(f"memory of {need.role}: {need}", err=True)
         click.echo(f"{run_file}: ok")
 
 
-def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> list[Any]:
-    """Print the problems of a run file and leave with 2. Where there are none: what each role needs of memory at most."""
+def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool, fetch: bool = True) -> list[Any]:
+    """Print the problems of a run file and leave with 2. Where there are none: what each role needs of memory at most.
+
+    Without `fetch`, rows and weights that lie elsewhere are left to the steps that read them.
+    """
     with contextlib.redirect_stdout(sys.stderr):  # files of the user's may print when they are loaded
-        problems, total, memory = _collect(run_file, overrides)
+        problems, total, memory = _collect(run_file, overrides, fetch)
+    if not as_json:
+        for need in memory:
+            click.echo(f"memory of {need.role}: {need}", err=True)
     if not total:
         return memory
     if as_json:
@@ -57,7 +61,7 @@ def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool) -
     raise click.exceptions.Exit(2)
 
 
-def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem], int, list[Any]]:
+def _collect(run_file: Path, overrides: tuple[str, ...], fetch: bool) -> tuple[list[Problem], int, list[Any]]:
     """The first problems of every part, how many there are in all, and each role's largest need of memory."""
     from preflow.settings.plan import make_plan
     from preflow.settings.runfile import load_run_file
@@ -73,7 +77,7 @@ def _collect(run_file: Path, overrides: tuple[str, ...]) -> tuple[list[Problem],
     problems: list[Problem] = []
     memory: list[Any] = []
     total = 0
-    for part in _parts(plan, hardware, memory):
+    for part in _parts(plan, hardware, memory, fetch):
         try:
             part()
         except DataError as error:
@@ -91,7 +95,7 @@ def _problem(run_file: Path, code: str, text: str) -> Problem:
     return Problem(str(run_file), 0, code, (found + stop).strip() or fix, fix if found else "Mend it and check again.")
 
 
-def _parts(plan: Any, hardware: Any, memory: list[Any]) -> Iterator[Any]:
+def _parts(plan: Any, hardware: Any, memory: list[Any], fetch: bool) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
     from preflow.models.judge_llm import read_key
     from preflow.models.judges import MatrixJudge
@@ -101,18 +105,21 @@ def _parts(plan: Any, hardware: Any, memory: list[Any]) -> Iterator[Any]:
     from preflow.text.stage import stage_tokenizer
     from preflow_pipelines.enough import lacking
     from preflow_pipelines.runners.inputs import open_store
+    from preflow_pipelines.runners.remote import is_remote
 
     with tempfile.TemporaryDirectory() as folder, open_store(home(), lambda text: click.echo(text, err=True)) as store:
         model: list[Path] = []
         facts: dict[str, Facts] = {}
-        yield lambda: model.append(store.local_model(plan.inputs["model"].source))
+        left = {name for name, spec in plan.inputs.items() if not fetch and is_remote(spec)}
+        yield lambda: model.append(store.local_model(plan.inputs["model"].source, weights="model" not in left))
         for each in model:  # none where it was not found
-            yield lambda each=each: _check_model(each)
-            yield lambda each=each: memory.extend(_estimate(plan, each, hardware))
-            yield from (lambda need=need: _check_fits(need, hardware) for need in memory)
+            yield lambda each=each: _check_model(each, "model" in left)
             yield lambda each=each: stage_tokenizer(each, folder, plan.inputs["tokenizer"].source["text"])
         tokenizer = Path(folder) if (Path(folder) / "text.json").is_file() else None
-        for spec in plan.inputs.values():
+        for each in model if tokenizer and "model" not in left else ():  # else it is said already what is wrong
+            yield lambda each=each: memory.extend(_estimate(plan, each, hardware))
+            yield from (lambda need=need: _check_fits(need, hardware) for need in memory)
+        for spec in (spec for name, spec in plan.inputs.items() if name not in left):
             if spec.kind == "files":
                 section = "data" if spec.name == "data_files" else spec.name.replace("_files", "_data")
                 yield lambda spec=spec, section=section: facts.update(
@@ -190,10 +197,10 @@ def _load_from_module(name: str, function: str, takes: Sequence[str]) -> None:
     expect_parameters(getattr(module, function), takes, f"{name}:{function}", ScorerError)
 
 
-def _check_model(folder: Path) -> None:
+def _check_model(folder: Path, without_weights: bool = False) -> None:
     from preflow.errors import ModelError
 
-    if not (folder / "config.json").is_file() or not list(folder.glob("*.safetensors")):
+    if not (folder / "config.json").is_file() or not (without_weights or list(folder.glob("*.safetensors"))):
         raise ModelError(
             f"{folder}: expected config.json and *.safetensors. Save the model there with transformers' save_pretrained."
         )

@@ -4,7 +4,7 @@ import hashlib
 from pathlib import Path
 
 from preflow.artifacts.ids import canonical_json
-from preflow.artifacts.remote import WEIGHTS, RemoteFile, fetch, is_uri, resolve_files, resolve_model
+from preflow.artifacts.remote import HERE, WEIGHTS, RemoteFile, fetch, is_uri, resolve_files, resolve_model
 from preflow.settings.plan import InputSpec, Plan
 from preflow_pipelines.runners.suffixes import suffix_of
 
@@ -34,15 +34,16 @@ def _fetched(place: str, files: list[RemoteFile], home: Path) -> Path:
 
 def remote_inputs(plan: Plan) -> dict[str, str]:
     """The inputs that lie elsewhere as a whole, each as settings of the step `fetch_input`."""
-    return {name: _settings(spec) for name, spec in plan.inputs.items() if _is_remote(spec)}
+    return {name: _settings(spec) for name, spec in plan.inputs.items() if is_remote(spec)}
 
 
-def _is_remote(spec: InputSpec) -> bool:
+def is_remote(spec: InputSpec) -> bool:
+    """Whether all of an input is where a pod can fetch it, too."""
     if spec.kind == "model":
-        return not Path(spec.source).is_dir()
+        return not Path(spec.source).is_dir() and not spec.source.startswith(HERE)
     if spec.kind == "files":
         places = [place for split in spec.source.values() for place in split]
-        return bool(places) and all(is_uri(place) for place in places)
+        return bool(places) and all(is_uri(place) and not place.startswith(HERE) for place in places)
     return False
 
 
