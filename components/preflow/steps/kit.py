@@ -65,11 +65,13 @@ class Step:
 
     @property
     def checkpoints(self) -> Path:
-        """The folder for checkpoints: outside artifacts, under a key of the step's inputs, settings and code."""
+        """The folder for checkpoints: outside artifacts, under a key of the step's inputs, settings and code; in a pod that is
+        the lineage, and the folder the pod's own."""
         code = parse_key(self.key).get("code", "")
         identity = canonical_json([self.name, self.settings_text, code, sorted(self.inputs.items())])
-        home = os.environ.get("PREFLOW_HOME") or str(self.journal_path.parent)
-        folder = Path(home) / "checkpoints" / hashlib.sha256(identity.encode()).hexdigest()[:32]
+        home = os.environ.get("PREFLOW_HOME") or str(pod.FOLDER.parent if pod.in_pod() else self.journal_path.parent)
+        key = os.environ.get("PREFLOW_LINEAGE") or hashlib.sha256(identity.encode()).hexdigest()[:32]
+        folder = Path(home) / "checkpoints" / key
         folder.mkdir(parents=True, exist_ok=True)
         self._be_alone_in(folder)
         return folder

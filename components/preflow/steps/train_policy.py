@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from preflow.models.load import use_all_cores
 from preflow.settings.train import TrainSettings
+from preflow.steps.checkpointing import Checkpoints
 from preflow.steps.kit import Step
 from preflow.steps.lifeline import Stopped, deferred_stop
-from preflow.training.checkpoints import remove_checkpoints
 from preflow.training.loading import TrainingInputs
 from preflow.training.loop import Trainer, use_deterministic_algorithms
 from preflow.training.policy import publish_policy
@@ -40,7 +40,7 @@ def fit(step: Step, settings: TrainSettings, training: Training, publish: Callab
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
     for text in training.warnings:
         step.warn(text)
-    with deferred_stop() as stop_requested:
+    with deferred_stop() as stop_requested, Checkpoints(step) as checkpoints:
         trainer = Trainer(
             training.module,
             training.streams,
@@ -48,7 +48,8 @@ def fit(step: Step, settings: TrainSettings, training: Training, publish: Callab
             settings,
             trained=training.trained,
             value=training.value,
-            checkpoints=step.checkpoints,
+            checkpoints=checkpoints.folder,
+            saved=checkpoints.saved,
             observer=step,
             should_stop=stop_requested,
             before_batch=training.before_batch,
@@ -56,9 +57,9 @@ def fit(step: Step, settings: TrainSettings, training: Training, publish: Callab
         finished = trainer.run()
         if finished:
             publish()
+            checkpoints.forget()
     if not finished:
         raise Stopped
     step.fact("examples", training.streams["data"].num_examples)
     step.fact("steps", trainer.schedule.total_steps)
     step.fact("trained_parameters", sum(value.numel() for value in trainer.parameters.values()))
-    remove_checkpoints(step.checkpoints)

@@ -1,7 +1,8 @@
 """Checkpoints: a folder per optimizer step, published whole, outside artifacts.
 
 Tensors are safetensors, the rest is JSON: nothing is unpickled. The two latest are kept, so that a kill while one is
-written leaves the other.
+written leaves the other. They lie in a folder whose name says what is trained, from what and how (`Step.checkpoints`);
+each keeps that name, and is of no use under another.
 """
 
 import json
@@ -46,7 +47,7 @@ def save_checkpoint(
         position = {name: value for name, value in scheduler.state_dict().items() if name != "lr_lambdas"}
         content = {"step": step, "scheduler": position, "optimizer": scalars, "state": dict(state)}
         write_json(temporary / "state.json", content)
-        write_manifest(temporary)
+        write_manifest(temporary, {"of": folder.name})
     for old in _steps(folder)[:-KEPT]:
         shutil.rmtree(old)
 
@@ -54,11 +55,9 @@ def save_checkpoint(
 def load_checkpoint(
     folder: Path, parameters: Mapping[str, Tensor], optimizer: Optimizer, scheduler: LRScheduler
 ) -> tuple[int, dict[str, Any]] | None:
-    """(step, state) of the latest whole checkpoint, loaded in place; None if there is none. A damaged one is passed over."""
+    """(step, state) of the latest whole checkpoint, loaded in place; None if there is none. Others are passed over."""
     for path in reversed(_steps(folder)):
-        try:
-            verify_manifest(path)
-        except ArtifactError:
+        if not is_whole(path):
             continue
         content = json.loads((path / "state.json").read_text(encoding="utf-8"))
         stored = load_file(path / "parameters.safetensors")
@@ -72,6 +71,14 @@ def load_checkpoint(
         torch.set_rng_state(load_file(path / "rng.safetensors")["torch"])
         return int(content["step"]), content["state"]
     return None
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether all of a checkpoint is there, as it was written, and for what its folder is named after."""
+    try:
+        return bool(verify_manifest(checkpoint).facts.get("of") == checkpoint.parent.name)
+    except ArtifactError:
+        return False
 
 
 def load_more(folder: Path, step: int) -> dict[str, Tensor]:

@@ -157,7 +157,7 @@ class GradientEngine:
             name: torch.tensor(list(values.values()), dtype=torch.float64).T.clone().requires_grad_()
             for name, values in found.items()
         }
-        shares, metrics = self._objective(batch, found, leaves, step)
+        shares, metrics, state = self._objective(batch, found, leaves, step)
         total = torch.stack(shares).sum()
         slopes = self._slopes(total, found, leaves)
         steep = {name: _where(sequences, slopes[name]) for name, sequences in wanted.items()}
@@ -169,6 +169,7 @@ class GradientEngine:
             return (slope.T.to(values) * values).sum()
 
         self._backward(self._micros(steep), part)
+        self.state = state  # not before: whoever stops in the middle of a step saves the state of the last one
         metrics |= share_metrics(self.terms, [share.item() for share in shares])
         return StepResult(total.item(), found, metrics)
 
@@ -183,24 +184,25 @@ class GradientEngine:
 
     def _objective(
         self, batch: OptimizerBatch, found: Mapping[str, Values], leaves: Mapping[str, Tensor], step: int
-    ) -> tuple[list[Tensor], dict[str, float]]:
-        """Every term's share of the batch's objective, as functions of the leaves; the coupled losses' state moves on."""
+    ) -> tuple[list[Tensor], dict[str, float], dict[str, dict[str, float]]]:
+        """Every term's share of the batch's objective, as functions of the leaves; metrics; the coupled losses' next state."""
         shares: list[Tensor] = []
         metrics: dict[str, float] = {}
+        state = dict(self.state)
         for bound in self.terms:
             name, numbers = bound.term.stream, batch.examples[bound.term.stream]
             local = {sequence: place for place, sequence in enumerate(found[name])}
             examples = Examples(self.streams[name], numbers, local, self.quantities)
             draws = uniforms(len(numbers), "loss", self.seed, step)
-            term = evaluate_term(bound, examples, leaves[name], Batchwise(self.state.get(bound.term.loss, {}), draws))
+            term = evaluate_term(bound, examples, leaves[name], Batchwise(state.get(bound.term.loss, {}), draws))
             self._refuse_not_finite(term.losses, examples)
             if term.state:
-                self.state[bound.term.loss] = dict(term.state)
+                state[bound.term.loss] = dict(term.state)
             metrics |= term.metrics
             kept = bound.term.reduction == "kept_mean"
             divisor = term.kept if kept else normaliser(bound.term, self.streams[name], numbers)
             shares.append(bound.term.coefficient * term.total / divisor)
-        return shares, metrics
+        return shares, metrics, state
 
     def _slopes(
         self, total: Tensor, found: Mapping[str, Values], leaves: Mapping[str, Tensor]

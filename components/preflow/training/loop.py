@@ -49,7 +49,7 @@ class Trainer:
     came to the end.
 
     `trained` holds the parameters to train by name, `value` those of a value network. `before_batch` is told the rows of
-    the coming step, for streams whose roles depend on the order.
+    the coming step, for streams whose roles depend on the order; `saved` of the step of a checkpoint that is written.
     """
 
     def __init__(
@@ -63,11 +63,14 @@ class Trainer:
         value: Mapping[str, nn.Parameter] = MappingProxyType({}),
         checkpoints: Path,
         observer: Observer,
+        saved: Callable[[int], None] = lambda step: None,
         should_stop: Callable[[], bool] = lambda: False,
         before_batch: Callable[[np.ndarray, np.ndarray], None] = lambda numbers, order: None,
     ):
         self.streams, self.settings, self.observer = streams, settings, observer
-        self.folder, self.should_stop, self.before_batch = checkpoints, should_stop, before_batch
+        self.folder, self.saved = checkpoints, saved
+        self._latest: int | None = None
+        self.should_stop, self.before_batch = should_stop, before_batch
         self.accelerator = Accelerator(mixed_precision="no")
         first = next(iter(streams.values()))
         number = first.num_examples
@@ -172,10 +175,14 @@ class Trainer:
             raise _StopRequested
 
     def _save(self, step: int) -> None:
+        if step == self._latest:  # asked to stop right after a checkpoint: all is there, and time is short
+            return
+        self._latest = step
         if self.accelerator.is_main_process:
             state = {"metrics": self.observer.metric_points, "losses": self.engine.state}
             save_checkpoint(self.folder, step, self.parameters, self.optimizer.optimizer, self.scheduler, state)
             self.observer.log(f"checkpoint at step {step}")
+            self.saved(step)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
@@ -183,6 +190,7 @@ class Trainer:
         if found is None:
             return 0
         step, state = found
+        self._latest = step
         self.observer.restore_metrics(state["metrics"])
         self.engine.state = state["losses"]
         self.observer.log(f"resumed at step {step}")

@@ -30,7 +30,8 @@ class StopRequested(Exception):
 
 class RLTrainer:
     """Trains the policy of `module`. `collect` makes the rollout of a number; `prompts` are the token ids that its prompts'
-    numbers mean. `trained` holds the policy's parameters by name, `value` those of a value network."""
+    numbers mean. `trained` holds the policy's parameters by name, `value` those of a value network. `saved` is told the step of
+    a checkpoint that is written."""
 
     def __init__(
         self,
@@ -43,10 +44,11 @@ class RLTrainer:
         value: Mapping[str, nn.Parameter] = MappingProxyType({}),
         checkpoints: Path,
         observer: Observer,
+        saved: Callable[[int], None] = lambda step: None,
         should_stop: Callable[[], bool] = lambda: False,
     ):
         self.collect, self.settings, self.observer = collect, settings, observer
-        self.folder, self.should_stop = checkpoints, should_stop
+        self.folder, self.saved, self.should_stop = checkpoints, saved, should_stop
         self.trained, self.value = dict(trained), dict(value)
         self.accelerator = Accelerator(mixed_precision="no")
         size = min(settings.prompts_per_rollout, len(prompts)) * settings.samples_per_prompt
@@ -160,6 +162,7 @@ class RLTrainer:
                 self.folder, self.step, self.parameters, self.optimizer.optimizer, self.scheduler, state, more
             )
             self.observer.log(f"checkpoint at update {self.step}")
+            self.saved(self.step)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> None:

@@ -12,13 +12,21 @@ from preflow.training.policy import make_policy
 from training_kit import Notes, pairs, trainer_of
 
 STEPS = 4
+MOVING_AVERAGES = Term(loss="preflow.losses.beta_dpo:beta_dpo", coupled=True, reduction="kept_mean")
 
 
 def trainer(model: Path, tokenizer: Path, folder: Path, stop_after: int | None, options: dict[str, Any]) -> Trainer:
     """A trainer that is asked to stop before micro-batch number `stop_after` of this attempt."""
+    hinge = Term(loss="preflow.losses.rso:hinge_norm", arguments={"beta": 0.5})
     settings = TrainSettings(
-        objective=(Term(loss="preflow.losses.rso:hinge_norm", arguments={"beta": 0.5}),),
-        **{"batch_size": 3, "epochs": 2, "learning_rate": 1e-2, "micro_batch_tokens": 64, **options},
+        **{
+            "objective": (hinge,),
+            "batch_size": 3,
+            "epochs": 2,
+            "learning_rate": 1e-2,
+            "micro_batch_tokens": 64,
+            **options,
+        },
     )
     asked = iter(range(1 << 30))
     return trainer_of(
@@ -38,8 +46,9 @@ def trainer(model: Path, tokenizer: Path, folder: Path, stop_after: int | None, 
         {"optimizer": "rmsprop", "schedule": "linear"},
         {"lora": LoraSettings(rank=2), "gradient_checkpointing": True},
         {"dtype": "bfloat16"},
+        {"objective": (MOVING_AVERAGES,)},
     ],
-    ids=["adamw", "rmsprop", "lora", "bfloat16"],
+    ids=["adamw", "rmsprop", "lora", "bfloat16", "moving averages"],
 )
 def test_every_stop_ends_bit_identical(
     options: dict[str, Any], tiny_model: Path, tiny_tokenizer: Path, tmp_path: Path

@@ -15,11 +15,11 @@ from preflow.models.scoring.interface import Scoring, open_scoring
 from preflow.models.sequence_logps import SequenceLogps
 from preflow.models.values import TokenNumbers, ValueNetwork, value_network
 from preflow.settings.rl import RLSettings
+from preflow.steps.checkpointing import Checkpoints
 from preflow.steps.kit import Step
 from preflow.steps.lifeline import Stopped, deferred_stop
 from preflow.steps.train_policy import UPDATES_ARE_LOST
 from preflow.text.tokenizer import Tokenizer
-from preflow.training.checkpoints import remove_checkpoints
 from preflow.training.collecting import Collector, Question
 from preflow.training.loop import use_deterministic_algorithms
 from preflow.training.policy import make_policy, publish_policy, trained_parameters
@@ -41,13 +41,14 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     step.log(f"{len(questions)} prompts; scored by {scoring.name}")
     if settings.dtype != "float32" and settings.lora is None:
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
-    with deferred_stop() as stop_requested:
-        trainer = _trainer(step, settings, module, reference, contract, scoring, questions, stop_requested)
+    with deferred_stop() as stop_requested, Checkpoints(step) as kept:
+        trainer = _trainer(step, kept, settings, module, reference, contract, scoring, questions, stop_requested)
         finished = trainer.run()
         if finished:
             facts = {"trained_from": read_manifest(model).digest, "prompts": file_sha256(prompts)}
             facts |= {"scorer": scoring.name, "settings": step.settings_text}
             publish_policy(policy, model, tokenizer, trained, facts)
+            kept.forget()
     if not finished:
         raise Stopped
     step.fact("prompts", len(questions))
@@ -55,11 +56,11 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     step.fact("rollouts", trainer.number)
     step.fact("scorer", scoring.name)
     step.fact("trained_parameters", sum(value.numel() for value in trainer.parameters.values()))
-    remove_checkpoints(step.checkpoints)
 
 
 def _trainer(
     step: Step,
+    kept: Checkpoints,
     settings: RLSettings,
     module: TokenNumbers,
     reference: PreTrainedModel | None,
@@ -96,7 +97,8 @@ def _trainer(
         settings,
         trained=trained_parameters(module.sequences.model),
         value={f"value.{name}": each for name, each in network.named_parameters()} if network else {},
-        checkpoints=step.checkpoints,
+        checkpoints=kept.folder,
+        saved=kept.saved,
         observer=step,
         should_stop=stop_requested,
     )

@@ -1,0 +1,49 @@
+"""Interrupted trainings on a real S3 store: what is saved, who may save, and that the end is bit-identical."""
+
+import os
+import secrets
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from checkpoint_kit import Pods
+from preflow.artifacts.bucket import Bucket
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture
+def place() -> Iterator[dict[str, str]]:
+    """A prefix of its own in the cluster's bucket."""
+    if not os.environ.get("AWS_ENDPOINT_URL"):
+        pytest.skip("AWS_ENDPOINT_URL is not set: the cluster's object store")
+    uri = f"s3://{os.environ.get('S3_BUCKET', 'mlpipeline')}/test-checkpoints-{secrets.token_hex(4)}"
+    yield {"PREFLOW_BUCKET": uri, "PREFLOW_BUCKET_ENDPOINT": os.environ["AWS_ENDPOINT_URL"]}
+    Bucket(uri, os.environ["AWS_ENDPOINT_URL"]).delete("")
+
+
+def test_sigterm_and_sigkill(place: dict[str, str], tiny_model: Path, tiny_tokenizer: Path, tmp_path: Path) -> None:
+    """A run goes on where it was told to leave, then where it was killed; meanwhile one of equal lineage trains beside it."""
+    pods = Pods(tmp_path, place, tiny_model, tiny_tokenizer)
+    bucket = Bucket(place["PREFLOW_BUCKET"], place["PREFLOW_BUCKET_ENDPOINT"])
+    whole = pods.start("whole", lineage="another")
+    first = pods.start("first")
+    first.wait_for("is in the bucket")
+    first.process.send_signal(signal.SIGTERM)
+    assert first.end() == 143, first.log
+    assert "stopped after step" in first.log
+    second = pods.start("second")
+    second.wait_for("resumed at step")
+    second.wait_for("is in the bucket")
+    second.process.send_signal(signal.SIGKILL)
+    second.end()
+    beside, third = pods.start("beside", run="r2"), pods.start("third")
+    assert third.end() == 0, third.log
+    assert beside.end() == 0, beside.log
+    assert whole.end() == 0, whole.log
+    assert "resumed at step" in third.log and "resumed at step" in beside.log
+    assert "is in the bucket" in third.log
+    assert third.weights == beside.weights == whole.weights
+    assert not bucket.names("checkpoints"), "a published result needs no checkpoints"
