@@ -137,24 +137,54 @@ def test_wrong_credentials_of_kubernetes(base: dict[str, Any], tmp_path: Path) -
     assert "HTTP 401" in both["api"]
 
 
-def test_through_the_kubernetes_api(base: dict[str, Any], core: client.CoreV1Api, tmp_path: Path) -> None:
-    """A service of Kubernetes before the API, as every installation has one."""
+FORWARD = """
+import socketserver, socket, threading, sys
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self):
+        there = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+        def copy(a, b):
+            while data := a.recv(65536):
+                b.sendall(data)
+            b.shutdown(socket.SHUT_WR)
+        threading.Thread(target=copy, args=(self.request, there), daemon=True).start()
+        copy(there, self.request)
+socketserver.ThreadingTCPServer(("", 8888), Handler).serve_forever()
+"""
+
+
+@pytest.fixture
+def service(core: client.CoreV1Api, base: dict[str, Any], images: Path) -> Iterator[str]:
+    """A service in the namespace with a pod behind it that passes all on to the API."""
     inside = urlsplit(os.environ.get("PREFLOW_TEST_KFP_IN_PODS", "http://10.88.0.1:8888"))
     name, namespace = f"preflight-{secrets.token_hex(4)}", base["namespace"]
-    about = client.V1ObjectMeta(name=name)
-    port = client.V1ServicePort(port=8888, target_port=inside.port)
-    addresses = client.V1EndpointSubset(
-        addresses=[client.V1EndpointAddress(ip=inside.hostname)], ports=[client.CoreV1EndpointPort(port=inside.port)]
+    about = client.V1ObjectMeta(name=name, labels={"forward": name})
+    spec = client.V1ServiceSpec(ports=[client.V1ServicePort(port=8888)], selector={"forward": name})
+    container = client.V1Container(
+        name="forward",
+        image=_references(images)[0],
+        command=["python", "-c", FORWARD, str(inside.hostname), str(inside.port)],
+        readiness_probe=client.V1Probe(tcp_socket=client.V1TCPSocketAction(port=8888), period_seconds=1),
     )
-    core.create_namespaced_service(namespace, client.V1Service(metadata=about, spec=client.V1ServiceSpec(ports=[port])))
+    pod = client.V1PodSpec(containers=[container], termination_grace_period_seconds=0)
     try:
-        core.create_namespaced_endpoints(namespace, client.V1Endpoints(metadata=about, subsets=[addresses]))
-        found = ask(base, tmp_path, api="", auth={"kind": "port_forward", "service": name})
-        assert {each.state for each in found} == {"ok"}
+        core.create_namespaced_service(namespace, client.V1Service(metadata=about, spec=spec))
+        core.create_namespaced_pod(namespace, client.V1Pod(metadata=about, spec=pod))
+        until = time.monotonic() + 60
+        while not any(each.ready for each in core.read_namespaced_pod(name, namespace).status.container_statuses or []):
+            assert time.monotonic() < until, "the forwarding pod is not ready"
+            time.sleep(0.5)
+        time.sleep(2)  # until the API server has its address
+        yield name
     finally:
         core.delete_namespaced_service(name, namespace)
-    gone = problems(ask(base, tmp_path, api="", auth={"kind": "port_forward", "service": name}))
-    assert f"service {name}:8888 of namespace {namespace}" in gone["api"]
+        core.delete_namespaced_pod(name, namespace)
+
+
+def test_through_the_kubernetes_api(base: dict[str, Any], service: str, tmp_path: Path) -> None:
+    found = ask(base, tmp_path, api="", auth={"kind": "port_forward", "service": service})
+    assert not problems(found)
+    nobody = problems(ask(base, tmp_path, api="", auth={"kind": "port_forward", "service": "nobody"}))
+    assert "service nobody:8888 of namespace" in nobody["api"] and "Mend auth.service" in nobody["api"]
 
 
 def test_without_rights_what_cannot_be_seen_is_not_checked(
