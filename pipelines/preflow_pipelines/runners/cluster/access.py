@@ -135,7 +135,15 @@ def _through_kubernetes(profile: ClusterProfile, configuration: Any) -> None:
             "auth.kind port_forward: there is no kubeconfig here. Expected one. Set KUBECONFIG, or name `kubeconfig`."
         )
     service = f"{profile.auth.service}:{profile.auth.port}"
-    configuration.host = f"{configuration.host}/api/v1/namespaces/{profile.namespace}/services/{service}/proxy"
+    host = f"{configuration.host}/api/v1/namespaces/{profile.namespace}/services/{service}/proxy"
+    renew = configuration.refresh_api_key_hook
+
+    def renew_and_stay(changed: Any) -> None:
+        if renew:
+            renew(changed)  # sets address and hook anew as well, to its own
+        changed.host, changed.refresh_api_key_hook = host, renew_and_stay
+
+    configuration.host, configuration.refresh_api_key_hook = host, renew_and_stay
 
 
 def kubernetes(profile: ClusterProfile) -> Any:

@@ -72,7 +72,7 @@ def explain_status(status: int, message: str, service: Service) -> str:
     if status == 403:
         return f"{service} forbids this to these credentials ({said}). {service.credentials_fix}"
     if status == 404 and message not in ("", "Not Found"):
-        return f"{service}: {message} (HTTP 404). Was it deleted?"
+        return f"{service}: {message} (HTTP 404). Was it deleted? {service.address_fix}"
     if status == 404:
         return f"{service}: not found ({said}). Expected its API there. {service.address_fix}"
     if status in (502, 503, 504):

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from kubernetes import client
 
+from preflow.artifacts.bucket import explain_error
 from preflow.errors import ClusterError
 from preflow_pipelines.profile import ClusterProfile
 from preflow_pipelines.runners.cluster.findings import Finding, ok, problem, refuse_problems
@@ -113,6 +114,11 @@ def test_names_that_only_the_cluster_knows() -> None:
         "https://s3.amazonaws.com",
     )
     assert not any(map(inside_only, outside))
+
+
+def test_words_of_stores() -> None:
+    assert "does not know these credentials" in explain_error("No user exists with the provided access key ID", None)
+    assert "is no S3 store" in explain_error("AWS Error RESOURCE_NOT_FOUND during CreateMultipartUpload", "http://x")
 
 
 def test_steps_of_the_proof_say_what_does_not_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
