@@ -86,7 +86,7 @@ def test_files_behind_a_uri_are_fetched(tmp_path: Path) -> None:
     (tmp_path / "far.jsonl").write_text("{}\n")
     staged = stage(tmp_path / "home", "files", {"train": [f"file://{tmp_path / 'far.jsonl'}"], "heldout": []})
     assert (Path(staged.uri) / "train" / "000.jsonl").read_text() == "{}\n"
-    with pytest.raises(SettingsError, match="cannot be read"):
+    with pytest.raises(SettingsError, match="is not there"):
         stage(tmp_path / "home", "files", {"train": [f"file://{tmp_path / 'absent.jsonl'}"], "heldout": []})
 
 
@@ -146,7 +146,7 @@ def test_what_another_run_read_is_taken_from_the_store(tmp_path: Path) -> None:
         data.unlink()
         assert store.stage(spec, first) == first
         shutil.rmtree(first.uri)
-        with pytest.raises(SettingsError, match="cannot be read"):
+        with pytest.raises(SettingsError, match="is not there"):
             store.stage(spec, first)
         data.write_text("{ }\n")
         assert not said
