@@ -6,7 +6,7 @@ keys and values while sampling, and the process itself. Batches are taken to be 
 the longest prompts and completions that the run file allows), so short rows need less. Not counted: rows of the data, what
 a function of the user's own holds, fragments between allocations. Every model is taken to be as large as the run's.
 Activations are those of a decoder of the Llama kind with fused attention, others come near; measured on a CPU, the peak of
-a train step is met within a third (tests/pipelines/test_memory_measured.py).
+a train step is met within a third (tests/pipelines/test_memory.py).
 """
 
 from collections.abc import Iterator, Mapping
