@@ -206,10 +206,8 @@ def save(folder: Path) -> None:
 def labels(builder: str, image: str) -> dict[str, str]:
     """An image's labels: what was built into it, also if the source here has changed since."""
     if builder == "buildah":
-        command = [builder, "inspect", "--type", "image", "--format", "{{json .OCIv1.Config.Labels}}"]
-    else:
-        command = [builder, "image", "inspect", "--format", "{{json .Config.Labels}}"]
-    return json.loads(run(*command, image, quiet=True))
+        return json.loads(run(builder, "inspect", "--type", "image", image, quiet=True))["OCIv1"]["config"]["Labels"]
+    return json.loads(run(builder, "image", "inspect", image, quiet=True))[0]["Config"]["Labels"]
 
 
 def facts(builder: str, image: str) -> dict[str, object]:
