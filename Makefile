@@ -7,7 +7,7 @@ ALONE  := tests/journeys/test_mutations.py tests/journeys/test_kills.py
 export PYTHONUNBUFFERED = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help setup demo test check kills journey claims crosscheck bench docs golden ci clean
+.PHONY: help setup demo test check kills journey claims crosscheck bench docs golden images push ci clean
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -58,6 +58,12 @@ docs: setup ## write the generated parts of README.md and docs/
 
 golden: setup ## write the golden pipeline files
 	PREFLOW_REGENERATE=1 $(BIN)/pytest -q tests/pipelines/test_golden.py
+
+images: ## the images of the pods (containers/README.md)
+	$(PYTHON) containers/build.py images
+
+push: images ## push them, and write images.lock: make push PREFIX=registry.example.com/team/preflow
+	$(PYTHON) containers/build.py push
 
 ci: check test kills demo ## what .ci/run runs
 
