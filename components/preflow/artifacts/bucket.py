@@ -9,6 +9,7 @@
 Credentials come from the environment, as every S3 client takes them (AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, ...).
 """
 
+import contextlib
 import json
 import os
 from collections.abc import Mapping
@@ -161,7 +162,11 @@ class Bucket:
             path = f"{self._place}/{name}"
             kind = self._files.get_file_info(path).type
             if kind == fs.FileType.Directory:
-                self._files.delete_dir(path)  # with the empty object that stands for it
+                inside = self._files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+                folders = [path, *(each.path for each in inside if each.type == fs.FileType.Directory)]
+                for folder in sorted(folders, key=len, reverse=True):  # a store with real folders wants them empty
+                    with contextlib.suppress(FileNotFoundError):
+                        self._files.delete_dir(folder)  # with the empty object that stands for it
             elif kind == fs.FileType.File:
                 self._files.delete_file(path)
 
