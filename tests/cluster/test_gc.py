@@ -19,6 +19,7 @@ from preflow_pipelines.runners.collecting import DAY, HOUR, Keeping
 
 pytestmark = pytest.mark.cluster
 NAME = os.environ.get("PREFLOW_TEST_BUCKET", "mlpipeline")
+EVERY = Keeping()
 ENDPOINT = os.environ.get("AWS_ENDPOINT_URL", "")
 
 
@@ -43,7 +44,13 @@ def write_run(bucket: Bucket, name: str, *, reads: str, trains: str, state: str 
 
 
 def fill(bucket: Bucket) -> None:
-    for name in ("inputs/good/manifest.json", "inputs/good/a.jsonl", "inputs/failed.py", "inputs/going/a", "inputs/lost/a"):
+    for name in (
+        "inputs/good/manifest.json",
+        "inputs/good/a.jsonl",
+        "inputs/failed.py",
+        "inputs/going/a",
+        "inputs/lost/a",
+    ):
         bucket.write(name, b"x" * 10)
     for name in ("good", "failed", "going", "lost"):
         bucket.write(f"checkpoints/{name}/step-00000005/parameters.safetensors", b"x" * 100)
@@ -55,7 +62,7 @@ def fill(bucket: Bucket) -> None:
     write_run(bucket, "run-going", reads="going", trains="going", state=None, days=40)
 
 
-def found(bucket: Bucket, keeping: Keeping = Keeping(), hours: float = 2.0) -> dict[str, int]:
+def found(bucket: Bucket, keeping: Keeping = EVERY, hours: float = 2.0) -> dict[str, int]:
     """As it is some hours from now: a store's times cannot be set back."""
     return {each.name: each.bytes for each in find_in_bucket(bucket, keeping, time.time() + hours * HOUR)}
 
@@ -107,7 +114,12 @@ def test_the_command(bucket: Bucket, tmp_path: Path) -> None:
     ], "all of it is younger than an hour"
     _, said = preflow(tmp_path, "gc", "--keep", "run-none", code=2)
     assert "no such run" in said
-    assert json.loads(preflow(tmp_path, "gc", "--json")[0]) == {"freed": False, "bytes": 0, "things": [], "problems": []}
+    assert json.loads(preflow(tmp_path, "gc", "--json")[0]) == {
+        "freed": False,
+        "bytes": 0,
+        "things": [],
+        "problems": [],
+    }
 
     rubbish = tmp_path / "inputs" / "aa"
     rubbish.parent.mkdir()

@@ -61,7 +61,9 @@ def command(
     from preflow_pipelines.runners.collecting import Keeping, spared
 
     bucket = None if only_here else _bucket(context)
-    keeping = Keeping(time.time() - days * DAY_SECONDS if days else 0.0, frozenset(_run_id(run, bucket) for run in keep))
+    keeping = Keeping(
+        time.time() - days * DAY_SECONDS if days else 0.0, frozenset(_run_id(run, bucket) for run in keep)
+    )
     places, problems = _look(keeping, bucket)
     going, waiting = spared(home(), keeping)
     if waiting:

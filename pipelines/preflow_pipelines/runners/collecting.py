@@ -107,7 +107,10 @@ class _Home:
     def find(self) -> list[Garbage]:
         """In the order in which it is to be freed."""
         found = [
-            *((RUNS, "older than asked for; no kept run reuses their outputs", self.runs[name].path) for name in sorted(self.old)),
+            *(
+                (RUNS, "older than asked for; no kept run reuses their outputs", self.runs[name].path)
+                for name in sorted(self.old)
+            ),
             *self._no_runs(),
             *self._rubbish(),
             *self._inputs(),

@@ -24,6 +24,7 @@ from preflow_pipelines.runners.collecting import DAY, HOUR, Garbage, Keeping, fi
 from preflow_pipelines.runners.inputs import StagedInput, open_store
 from preflow_pipelines.runners.locks import exclusive
 
+EVERY = Keeping()
 OLD = Keeping(since=TIME + 500)
 """Keeps what began long after the fake runs' clock started."""
 
@@ -35,11 +36,11 @@ def age(path: Path, seconds: float = 2 * HOUR) -> None:
         os.utime(each, (then, then), follow_symlinks=False)
 
 
-def names(home: Path, keeping: Keeping = Keeping()) -> set[str]:
+def names(home: Path, keeping: Keeping = EVERY) -> set[str]:
     return {each.name for each in find(home, keeping)}
 
 
-def freed(home: Path, keeping: Keeping = Keeping(), shown: list[Garbage] | None = None) -> set[str]:
+def freed(home: Path, keeping: Keeping = EVERY, shown: list[Garbage] | None = None) -> set[str]:
     """What was freed of what is shown, all without a problem."""
     found = list(free(home, keeping, find(home, keeping) if shown is None else shown))
     assert [problem for _, problem in found if problem] == []
@@ -91,11 +92,13 @@ def test_each_kind_of_rubbish(tmp_path: Path) -> None:
     assert names(home) == settled
     age(home, 2 * DAY)
     assert names(home) == settled | {"runs/never"}
-    assert sum(each.bytes for each in find(home, Keeping()) if each.kind == "inputs") == 20
+    assert sum(each.bytes for each in find(home, EVERY) if each.kind == "inputs") == 20
     before = {path for path in home.rglob("*") if path.is_file()}
     assert freed(home) == settled | {"runs/never"}
     left = {path for path in home.rglob("*") if path.is_file()}
-    assert before - left == {path for path in before if any(path.is_relative_to(home / n) for n in [*settled, "runs/never"])}
+    assert before - left == {
+        path for path in before if any(path.is_relative_to(home / n) for n in [*settled, "runs/never"])
+    }
     assert names(home) == set()
 
 
@@ -116,9 +119,7 @@ def test_old_runs_go_unless_kept_ones_need_them(tmp_path: Path) -> None:
     assert names(home, OLD) == second, "first made what third reused, and third what fourth did"
     assert freed(home, OLD) == second
     assert {path.name for path in (home / "runs").iterdir()} == {"first", "third", "fourth"}
-    assert names(home, Keeping(TIME + 5000)) == {
-        *("runs/first", "runs/third", "runs/fourth", "inputs/aa", "inputs/cc")
-    }
+    assert names(home, Keeping(TIME + 5000)) == {*("runs/first", "runs/third", "runs/fourth", "inputs/aa", "inputs/cc")}
 
 
 def test_what_a_run_that_goes_on_may_reuse_stays(tmp_path: Path) -> None:
@@ -190,7 +191,7 @@ def test_what_is_staged_again_is_in_use(tmp_path: Path) -> None:
     staged = stage(home)
     for kept in (None, staged):
         age(home)
-        shown = find(home, Keeping())
+        shown = find(home, EVERY)
         assert [each.kind for each in shown] == ["inputs"]
         assert stage(home, kept) == staged
         assert freed(home, shown=shown) == set()
@@ -201,7 +202,7 @@ def test_nothing_is_freed_while_somebody_stages(tmp_path: Path) -> None:
     home = tmp_path / "home"
     put(home / "inputs" / "aa")
     age(home)
-    shown, result = find(home, Keeping()), set[str]()
+    shown, result = find(home, EVERY), set[str]()
     with exclusive(home / "cache" / "locks" / "inputs"):
         thread = threading.Thread(target=lambda: result.update(freed(home, shown=shown)))
         thread.start()
@@ -235,7 +236,7 @@ def test_what_cannot_be_deleted_is_said_and_the_rest_goes(tmp_path: Path) -> Non
             put(home / "inputs" / name)
         age(home)
         (home / "inputs" / "aa").chmod(0o555)
-        outcome = {each.name: problem for each, problem in free(home, Keeping(), find(home, Keeping()))}
+        outcome = {each.name: problem for each, problem in free(home, EVERY, find(home, EVERY))}
         (home / "inputs" / "aa").chmod(0o755)
         assert outcome.pop("inputs/aa").endswith("Delete " + str(home / "inputs" / "aa") + " by hand.")
         assert outcome == {"inputs/bb": "", "inputs/cc": ""}
@@ -271,7 +272,9 @@ def test_from_run_to_gc_to_run(tmp_path: Path) -> None:
     process.send_signal(signal.SIGKILL)
     process.communicate()
     while b"preflow.tracking.recorder" in b"".join(  # it may still write into the folder
-        path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if str(desk.home).encode() in path.read_bytes()
+        path.read_bytes()
+        for path in Path("/proc").glob("[0-9]*/cmdline")
+        if str(desk.home).encode() in path.read_bytes()
     ):
         time.sleep(0.2)
     put(desk.home / "inputs" / "aa")
