@@ -60,6 +60,8 @@ def command(
     """
     from preflow_pipelines.runners.collecting import Keeping, spared
 
+    if only_here and context:
+        raise click.UsageError("--local and --context: expected one of them.")
     bucket = None if only_here else _bucket(context)
     keeping = Keeping(
         time.time() - days * DAY_SECONDS if days else 0.0, frozenset(_run_id(run, bucket) for run in keep)
