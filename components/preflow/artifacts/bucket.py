@@ -160,17 +160,15 @@ class Bucket:
 
         path = f"{self._place}/{name}"
         with self._named(name):
-            if self._files.get_file_info(path).type == fs.FileType.File:
+            kind = self._files.get_file_info(path).type
+            if kind == fs.FileType.File:
                 self._files.delete_file(path)
-                return
-            inside = self._files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
-            for each in inside:
-                if each.type == fs.FileType.File:
-                    self._files.delete_file(each.path)
-        folders = [each.path for each in inside if each.type == fs.FileType.Directory]
-        for folder in [*sorted(folders, key=len, reverse=True), path]:
-            with contextlib.suppress(OSError):  # empty objects that stand for folders: not every store has them
-                self._files.delete_dir(folder)
+            elif kind == fs.FileType.Directory:
+                inside = self._files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
+                folders = [path, *(each.path for each in inside if each.type == fs.FileType.Directory)]
+                for folder in sorted(folders, key=len, reverse=True):  # a store with real folders wants them empty
+                    with contextlib.suppress(FileNotFoundError):
+                        self._files.delete_dir(folder)  # with the empty object that stands for it
 
     def _upload_file(self, source: Path, name: str) -> None:
         with self._named(name), source.open("rb") as file:

@@ -86,6 +86,8 @@ class Step:
         except BlockingIOError:
             self.log("an earlier attempt at this step is still saving its checkpoint; waiting for it")
             fcntl.flock(file, fcntl.LOCK_EX)
+        file.write(f"{os.environ.get('PREFLOW_RUN_ID', '')}\n")  # `preflow gc` asks whose checkpoints these are
+        file.flush()
 
     def progress(self, done: int, total: int | None, unit: str = "rows", note: str = "") -> None:
         """How far the step is. Cheap: written at most ten times a second."""

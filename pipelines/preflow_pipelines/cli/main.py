@@ -23,6 +23,7 @@ COMMANDS = {
     "explain": "Say for each step of a run why it was executed or reused.",
     "compare": "Compare runs: settings that differ, and metrics.",
     "export": "Write a run's model to a folder for others, with a model card.",
+    "gc": "Free what no kept run needs.",
     "ui": "Open the MLflow pages of the runs.",
     "context": "Name clusters, and choose one.",
     "doctor": "Check this installation, or a cluster.",

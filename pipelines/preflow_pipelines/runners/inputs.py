@@ -4,6 +4,7 @@ $PREFLOW_HOME/inputs/<sha256>[.ext]; names and places of the user's files do not
 """
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -58,23 +59,22 @@ class InputStore:
 
         Raises SettingsError, ModelError or ScorerError for what cannot be read.
         """
-        if kept and kept.is_whole(self.index):
-            return kept
-        staged = self._stage(spec)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with exclusive(self.home / "cache" / "locks" / "inputs"):
+            staged = kept if kept and kept.is_whole(self.index) else self._stage(spec)
+            os.utime(staged.uri)  # as new: `preflow gc` spares what was staged within the hour
         if kept and kept.digest != staged.digest:
             self.say(f"{spec.name}: the store has lost what the run read; taken from {spec.source} as it is now")
         return staged
 
     def _stage(self, spec: InputSpec) -> StagedInput:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with exclusive(self.home / "cache" / "locks" / "inputs"):
-            stagers: dict[str, Callable[[Any], StagedInput]] = {
-                "files": self._files,
-                "model": self._model,
-                "tokenizer": self._tokenizer,
-                "scorer": self._scorer,
-            }
-            return stagers[spec.kind](spec.source)
+        stagers: dict[str, Callable[[Any], StagedInput]] = {
+            "files": self._files,
+            "model": self._model,
+            "tokenizer": self._tokenizer,
+            "scorer": self._scorer,
+        }
+        return stagers[spec.kind](spec.source)
 
     def local_model(self, place: str, weights: bool = True) -> Path:
         """The folder of a model, fetched if it is elsewhere; `weights` may stay there where its tokenizer is all."""
