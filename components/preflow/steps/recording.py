@@ -15,7 +15,7 @@ from preflow.steps.pod import in_pod
 LIVE = ("train_preference", "train_rl", "sft", "train_reward_model", "evaluate")
 """Steps that take long enough to be looked at while they work."""
 RECORDER = "preflow.tracking.pod"
-LAST_SECONDS, FAILED_SECONDS = 15.0, 45.0
+LAST_SECONDS, FAILED_SECONDS = 15.0, 55.0
 """How long a pod waits for what is still to be written: at a step's end, and when the whole run has to be closed."""
 
 
