@@ -61,7 +61,8 @@ def read_lock(path: Path) -> ImagesLock:
 def _image(path: Path, role: str, content: Any) -> Image:
     """The image of a role. A tag is refused: it may mean something else tomorrow, and the cache would not notice."""
     entry = content.get(role) if isinstance(content, dict) else None
-    reference = entry.get("image") if isinstance(entry, dict) else None
+    entry = entry if isinstance(entry, dict) else {}
+    reference = entry.get("image")
     if not isinstance(reference, str):
         raise ClusterError(
             f"{path}: no image for {role}. Expected one each for {', '.join(IMAGES)}. Write it again: {MAKE_IT}"

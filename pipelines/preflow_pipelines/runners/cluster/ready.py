@@ -7,18 +7,14 @@ from preflow_pipelines.hardware import Hardware
 from preflow_pipelines.nodes import node_matches
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.findings import refuse_problems
+from preflow_pipelines.runners.cluster.images import read_lock
 from preflow_pipelines.runners.cluster.preflight import Wanted, preflight
 
 
 def read_images(connection: Connection, roles: set[str]) -> dict[str, str]:
-    """The image of each role."""
-    import json
-
-    return {
-        role: each["image"]
-        for role, each in json.loads(Path(connection.profile.images).read_text()).items()
-        if role in roles
-    }
+    """The image of each role, by digest. Raises ClusterError for a lock that is not of the code installed here."""
+    lock = read_lock(Path(connection.profile.images))
+    return {role: lock.reference(role) for role in sorted(roles)}
 
 
 def refuse_unready(
