@@ -7,10 +7,10 @@ ALONE  := tests/journeys/test_mutations.py tests/journeys/test_kills.py
 export PYTHONUNBUFFERED = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
-.PHONY: help setup demo test check kills journey claims crosscheck bench docs golden images push ci clean
+.PHONY: help setup demo test check kills journey claims crosscheck bench docs golden cluster-test images push ci clean
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## make .venv with everything this project needs
 
@@ -59,13 +59,16 @@ docs: setup ## write the generated parts of README.md and docs/
 golden: setup ## write the golden pipeline files
 	PREFLOW_REGENERATE=1 $(BIN)/pytest -q tests/pipelines/test_golden.py
 
+cluster-test: setup ## runs as pods: against the cluster of the environment (KFP_ENDPOINT, ...), or one that is started for them
+	tests/cluster/run
+
 images: ## the images of the pods (containers/README.md)
 	$(PYTHON) containers/build.py images
 
 push: images ## push them, and write images.lock: make push PREFIX=registry.example.com/team/preflow
 	$(PYTHON) containers/build.py push
 
-ci: check test kills demo ## what .ci/run runs
+ci: check test kills demo $(if $(wildcard ../shared/cluster/cluster),cluster-test) ## what .ci/run runs
 
 clean: ## remove what was built; runs and their caches (.preflow) stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache

@@ -3,7 +3,7 @@
     python tests/cluster/build_images.py LOCK [ROOT]     ROOT: another checkout to build from, e.g. one with changed code
 
 From an empty Debian machine: buildah, mmdebstrap and docker-registry are installed, the base image is made (python:3.11-slim
-cannot be had everywhere), wheels come from wherever pip finds them. Kept under $PREFLOW_TEST_IMAGES, or ~/.cache: a second
+cannot be had everywhere), wheels come from wherever pip finds them. Kept under $PREFLOW_IMAGES_CACHE, or ~/.cache: a second
 call with the same inputs takes seconds. PREFLOW_CLUSTER names the script that runs the node.
 """
 
@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[2]
-KEPT = Path(os.environ.get("PREFLOW_TEST_IMAGES") or Path.home() / ".cache" / "preflow-test-images")
+KEPT = Path(os.environ.get("PREFLOW_IMAGES_CACHE") or Path.home() / ".cache" / "preflow-test-images")
 CLUSTER = os.environ.get("PREFLOW_CLUSTER") or str(HERE.parent / "shared" / "cluster" / "cluster")
 NAMESPACE = "kubeflow"
 REGISTRY = "127.0.0.1:5055"  # of the node's own network: containerd speaks plain HTTP to loopback

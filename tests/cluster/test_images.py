@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.build_images import NAMESPACE, build_images
+from cluster.build_images import NAMESPACE
 from preflow.steps.images import IMAGES, source_digest
 from preflow_pipelines.runners.cluster.images import ImagesLock, read_lock
 
@@ -34,12 +34,8 @@ print(json.dumps({{
 
 
 @pytest.fixture(scope="module")
-def lock(tmp_path_factory: pytest.TempPathFactory) -> ImagesLock:
-    """Of images that the node has: those that PREFLOW_TEST_LOCK names, or built now."""
-    path = Path(os.environ.get("PREFLOW_TEST_LOCK") or tmp_path_factory.mktemp("images") / "images.lock")
-    if not path.is_file():
-        build_images(path)
-    return read_lock(path)
+def lock(lock_path: Path) -> ImagesLock:
+    return read_lock(lock_path)
 
 
 def kubectl(*words: str, content: str | None = None) -> str:

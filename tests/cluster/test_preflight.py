@@ -1,6 +1,6 @@
 """What a submission is told about a cluster that lacks something, and that asking leaves nothing behind.
 
-Needs KFP_ENDPOINT, KUBECONFIG, AWS_ENDPOINT_URL and AWS_*; PREFLOW_TEST_IMAGES (an images.lock) for the small run.
+Needs KFP_ENDPOINT, KUBECONFIG, AWS_ENDPOINT_URL and AWS_*; images for the small run.
 """
 
 import json
@@ -251,11 +251,8 @@ def test_no_node_for_a_role(base: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def images() -> Path:
-    path = Path(os.environ.get("PREFLOW_TEST_IMAGES", "images.lock")).absolute()
-    if not path.is_file():
-        pytest.skip("needs images: make images")
-    return path
+def images(lock_path: Path) -> Path:
+    return lock_path
 
 
 def doctor(home: Path, *, code: int) -> dict[str, Any]:

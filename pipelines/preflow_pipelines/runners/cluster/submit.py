@@ -152,6 +152,7 @@ def start(
         "namespace": connection.profile.namespace,
         "url": connection.api.run_url(made),
         "bucket": bucket.uri,
+        "endpoint": bucket.endpoint,
         "pipeline": PIPELINE_NAME,
     }
     bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
