@@ -25,6 +25,7 @@ NAMESPACE = "kubeflow"
 REGISTRY = "127.0.0.1:5055"  # of the node's own network: containerd speaks plain HTTP to loopback
 BASE = "localhost/python:3.11-slim-test"
 ROLES = ("data", "generate", "train")
+CONTENT = ("Dockerfile", "requirements.txt")
 DEBIAN = {"buildah": "buildah", "mmdebstrap": "mmdebstrap", "docker-registry": "docker-registry"}
 POD = """
 apiVersion: v1
@@ -158,7 +159,8 @@ def build_images(lock: Path, root: Path = HERE) -> None:
     KEPT.mkdir(parents=True, exist_ok=True)
     install()
     make_base()
-    inputs = [*(root / "components").rglob("*.py"), *(root / "containers").glob("*/*"), root / "constraints.txt"]
+    parts = [(root / "components").rglob("*.py"), *((root / "containers").glob(f"*/{name}") for name in CONTENT)]
+    inputs = [*(path for part in parts for path in part), root / "constraints.txt"]
     kept = KEPT / f"{digest_of(*sorted(inputs), root / 'containers' / 'build.py', Path(__file__))}.lock"
     with registry():
         if not kept.is_file():
