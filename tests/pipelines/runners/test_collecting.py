@@ -261,7 +261,7 @@ def test_bytes_that_other_names_keep_do_not_count(tmp_path: Path) -> None:
 @pytest.mark.journey
 def test_from_run_to_gc_to_run(tmp_path: Path) -> None:
     desk = Desk(tmp_path)
-    desk.run_file(train={"epochs": 30, "checkpoint_steps": 5})
+    desk.run_file(train={"epochs": 6, "checkpoint_steps": 10})
     old = desk.run("dpo.yaml")
     process = desk.start("run", "dpo.yaml", "--set", "loss.beta=0.7", "--json")
     deadline = time.monotonic() + 120
