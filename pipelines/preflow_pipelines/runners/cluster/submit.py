@@ -77,7 +77,10 @@ def upload_inputs(
     for name, each in staged.items():
         path = Path(each.uri)
         place = f"inputs/{path.name}"
-        if not bucket.exists(f"{place}/manifest.json" if path.is_dir() else place):
+        last = f"{place}/manifest.json" if path.is_dir() else place
+        if bucket.exists(last):  # written anew, so that nobody takes it for an old one that is not needed
+            bucket.upload(path / "manifest.json" if path.is_dir() else path, last)
+        else:
             say(f"uploading {name.replace('_', ' ')}")
             bucket.upload(path, place)
         uris[name] = bucket.uri_of(place)
