@@ -10,8 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from journey_kit import Desk
 from kubernetes import client
+
+from journey_kit import Desk
 from preflow.artifacts.bucket import Bucket
 from preflow_pipelines.profile import ClusterProfile, save_profile
 from preflow_pipelines.runners.cluster.access import kubernetes

@@ -1,7 +1,6 @@
 """The images as pods: non-root, without capabilities, on a read-only root, with what their steps import."""
 
 import json
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path

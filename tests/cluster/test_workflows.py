@@ -1,0 +1,232 @@
+"""Whole workflows as pods: the results of a local run, an honest cache, and steps that fail, die, and go on."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cluster.build_images import HERE, build_images
+from cluster.lab import MAIN, Lab, files_of
+from journey_kit import executed
+from preflow.methods.catalogue import catalogue
+from preflow_pipelines.compile import write_pipeline
+from preflow_pipelines.hardware import Hardware
+from preflow_pipelines.profile import save_profile
+from preflow_pipelines.runners.cluster.access import kfp_client
+from starters import starter_plan
+
+pytestmark = pytest.mark.cluster
+AFTER_TRAINING = {"train-preference", "evaluate", "report"}
+GATED = """
+import os
+def gated(prompts, completions):
+    if os.environ.get("TEST_GATE") == "closed":
+        raise RuntimeError("the gate is closed")
+    return [float(len(text)) for text in completions]
+"""
+
+
+@pytest.fixture(scope="module")
+def first(lab: Lab) -> dict[str, dict[str, Any]]:
+    """dpo and rso, submitted at once."""
+    lab.desk.run_file("dpo.yaml")
+    lab.desk.run_file("rso.yaml", method="rso")
+    going = {method: lab.start(f"{method}.yaml") for method in ("dpo", "rso")}
+    return {method: lab.finish(process) for method, process in going.items()}
+
+
+@pytest.mark.parametrize("method", ["dpo", "rso"])
+def test_pods_make_what_a_local_run_makes(lab: Lab, first: dict[str, dict[str, Any]], method: str) -> None:
+    run = first[method]
+    assert run["state"] == "SUCCEEDED" and executed(run) == {step["name"] for step in run["steps"]}
+    local = lab.desk.run(f"{method}.yaml")
+    assert [step["name"] for step in local["steps"]] == [step["name"] for step in run["steps"]]
+    assert lab.files(run["run"]) == files_of(lab.folder(local["run"]))
+    same = {name for name, value in run["metrics"].items() if value != pytest.approx(local["metrics"][name], abs=1e-9)}
+    assert same <= {"train/examples_per_second"}, same
+
+
+def test_what_the_bucket_holds_is_what_the_records_say(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+    run = first["dpo"]["run"]
+    lab.desk.call("pull", run, "--output", "all")
+    record = lab.read(run, "steps/import-data.record.json")
+    assert record["uris"]["data"].startswith(f"{lab.profile.bucket}/artifacts/preflow/")
+    assert (lab.folder(run) / "outputs" / "train-preference" / "trained" / "config.json").is_file()
+    (lab.folder(run) / "outputs" / "import-data" / "data").write_bytes(b"damaged here")
+    lab.desk.call("pull", run, "--output", "import-data.data")
+    assert lab.desk.call("explain", run).count("executed") == 5
+
+
+def test_again_everything_is_reused_and_a_change_reaches_what_depends_on_it(
+    lab: Lab, first: dict[str, dict[str, Any]]
+) -> None:
+    again = lab.submit("dpo.yaml")
+    assert executed(again) == set() and again["metrics"] == first["dpo"]["metrics"]
+    assert "reused from " + first["dpo"]["run"] in lab.desk.call("explain", again["run"])
+    beta, other = lab.start("dpo.yaml", "--set", "loss.beta=0.3"), None
+    lab.desk.run_file("ipo.yaml", method="ipo")
+    other = lab.start("ipo.yaml")
+    assert executed(lab.finish(beta)) == AFTER_TRAINING
+    assert executed(lab.finish(other)) == AFTER_TRAINING, (
+        "two methods on one file share its import and reference log-probs"
+    )
+
+
+def test_one_step_again(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+    run = lab.again("rerun", first["dpo"]["run"], "--step", "evaluate")
+    assert executed(run) == {"evaluate", "report"}
+    assert "asked to run again" in lab.desk.call("explain", run["run"])
+    assert lab.files(run["run"])["evaluate"] == lab.files(first["dpo"]["run"])["evaluate"]
+
+
+def test_a_step_that_failed_is_retried_and_finished_ones_are_not_repeated(lab: Lab) -> None:
+    (lab.desk.folder / "gated.py").write_text(GATED)
+    lab.desk.run_file("gated.yaml", evaluate={"judge": "gated.py:gated"})
+    lab.set_gate("closed")
+    failed = lab.submit("gated.yaml", code=2)
+    assert "the gate is closed" in failed["error"]["message"] and "gated.py line 5" in failed["error"]["message"]
+    assert {step["name"]: step["state"] for step in failed["steps"]}["evaluate"] == "FAILED"
+    assert "the gate is closed" in lab.desk.call("logs", failed["run"])
+    before = {task: lab.pods(failed["run"], task) for task in ("train-preference", "evaluate")}
+    lab.set_gate("open")
+    run = lab.again("retry", failed["run"])
+    assert run["run"] == failed["run"] and run["state"] == "SUCCEEDED"
+    after = {task: lab.pods(failed["run"], task) for task in ("train-preference", "evaluate")}
+    assert len(after["train-preference"]) == len(before["train-preference"])
+    assert {pod.metadata.uid for pod in after["evaluate"]} != {pod.metadata.uid for pod in before["evaluate"]}
+    lab.desk.call("retry", run["run"], code=2)
+
+
+LONG = {"train": {"epochs": 12, "checkpoint_steps": 2, "batch_size": 4, "learning_rate": 1e-3}}
+
+
+def signal_training(lab: Lab, run: str, signal: str) -> None:
+    """Send a signal to the training's own process, in its pod."""
+    name = lab.until("a training pod", lambda: next(iter(lab.pods(run, "train-preference")), None)).metadata.name
+    lab.until("a checkpoint", lambda: any(lab.bucket.read(entry.name) for entry in checkpoints(lab, run)))
+    code = (
+        "import os, pathlib, signal\n"
+        "mine = [int(p.name) for p in pathlib.Path('/proc').glob('[0-9]*') if b'executor_main' in (p / 'cmdline').read_bytes()]\n"
+        f"[os.kill(pid, signal.{signal}) for pid in mine if pid != 1]"
+    )
+    kubectl = ["kubectl", "-n", lab.namespace, "exec", name, "-c", MAIN, "--"]
+    subprocess.run([*kubectl, "python3", "-c", code], check=True, capture_output=True)
+
+
+def checkpoints(lab: Lab, run: str) -> list[Any]:
+    lineage = lab.read(run, "run.json")["tasks"]["train-preference"]["lineage"]
+    return [entry for entry in lab.bucket.entries(f"checkpoints/{lineage}") if entry.name.endswith("manifest.json")]
+
+
+def test_a_killed_training_goes_on_from_its_checkpoint(lab: Lab) -> None:
+    """By SIGTERM (an eviction), by SIGKILL (its node is gone): weights as if nothing had happened."""
+    (lab.desk.folder / "retry.yaml").write_text("train: {retries: 2, backoff: 1s}\n")
+    lab.desk.run_file("long.yaml", hardware="retry.yaml", **LONG)
+    whole = lab.submit("long.yaml")
+    weights = lab.files(whole["run"])["train-preference"]
+    for signal in ("SIGTERM", "SIGKILL"):
+        process = lab.desk.start("rerun", whole["run"], "--step", "train-preference", "--wait", "--json")
+        run = lab.until("the run", lambda: newest(lab, {whole["run"], *done(lab)}))
+        signal_training(lab, run, signal)
+        result = lab.finish(process)
+        assert result["run"] == run and result["state"] == "SUCCEEDED"
+        pods = lab.pods(run, "train-preference")
+        assert len(pods) == 2, "the task was tried again"
+        assert "resumed at step" in lab.log(pods[-1].metadata.name)
+        assert lab.files(run)["train-preference"] == weights
+        assert not checkpoints(lab, run), "checkpoints of a training that is over"
+        DONE.append(run)
+
+
+DONE: list[str] = []
+
+
+def done(lab: Lab) -> list[str]:
+    """Runs that were there before."""
+    return DONE
+
+
+def newest(lab: Lab, known: set[str]) -> str | None:
+    """A run that has begun since."""
+    folders = sorted(path.parent.name for path in (lab.desk.home / "runs").glob("*/run.json"))
+    last = folders[-1]
+    about = lab.read(last, "run.json")
+    return (
+        last if last not in known and about["relation"] == "rerun" and about["nonces"].get("train-preference") else None
+    )
+
+
+def test_images_with_other_code_reuse_nothing(lab: Lab, first: dict[str, dict[str, Any]], tmp_path: Path) -> None:
+    """One line of one module is another: the images are others, and so is every result."""
+    other = tmp_path / "code"
+    ignored = shutil.ignore_patterns(".venv", ".git", "__pycache__", ".preflow", ".*_cache", ".hypothesis")
+    shutil.copytree(HERE, other, ignore=ignored)
+    place = other / "components" / "preflow" / "losses" / "dpo.py"
+    place.write_text(place.read_text() + "\nCHANGED = True\n")
+    refused = lab.desk.start("submit", "dpo.yaml")
+    lab.desk.code = other
+    try:
+        process = lab.desk.start("submit", "dpo.yaml")
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == 2 and "hold other code" in errors and "Traceback" not in errors
+        build_images(tmp_path / "images.lock", other)
+        save_profile(lab.desk.home, "lab", lab.profile.model_copy(update={"images": str(tmp_path / "images.lock")}))
+        run = lab.submit("dpo.yaml")
+        assert executed(run) == {step["name"] for step in run["steps"]}
+        assert "image " in lab.desk.call("explain", run["run"])
+    finally:
+        refused.communicate(timeout=120)
+        lab.desk.code = HERE
+        save_profile(lab.desk.home, "lab", lab.profile)
+
+
+def test_mlflow_shows_the_runs_as_on_a_laptop(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+    """Parent, children, links of reused steps, metrics and model; `compare` prints them, and where they are."""
+    again = lab.submit("dpo.yaml")
+    found = json.loads(lab.desk.call("compare", first["dpo"]["run"], again["run"], "--json"))
+    win_rate = found["metrics"]["eval/win_rate"]
+    assert win_rate[0] == win_rate[1] == first["dpo"]["metrics"]["eval/win_rate"]
+    assert found["mlflow"]["url"].startswith(lab.profile.mlflow_here)
+    script = (
+        "import json, sys, mlflow\n"
+        "c = mlflow.MlflowClient(); out = []\n"
+        "for run_id in sys.argv[1:]:\n"
+        "    run = c.get_run(run_id); e = [run.info.experiment_id]\n"
+        "    kids = c.search_runs(e, f\"tags.`mlflow.parentRunId` = '{run_id}'\")\n"
+        "    out.append({'status': run.info.status, 'metrics': run.data.metrics, 'params': run.data.params,\n"
+        "     'models': len(run.outputs.model_outputs if run.outputs else []),\n"
+        "     'children': {k.data.tags.get('preflow.step'): [k.info.status, 'step.source_run_id' in k.data.tags] for k in kids}})\n"
+        "print(json.dumps(out))\n"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script, *found["mlflow"]["run_ids"]], capture_output=True, text=True, check=True
+    ).stdout
+    original, reused = json.loads(output.splitlines()[-1])
+    steps = {step["name"] for step in again["steps"]}
+    for run, is_reused in ((original, False), (reused, True)):
+        children = {name: value for name, value in run["children"].items() if name in steps}
+        assert children == {name: ["FINISHED", is_reused] for name in steps}
+        assert run["status"] == "FINISHED" and run["models"] == 1 and run["params"]["method"] == "dpo"
+        assert run["metrics"]["eval/win_rate"] == pytest.approx(first["dpo"]["metrics"]["eval/win_rate"])
+        assert "train/loss" in run["metrics"]
+
+
+def test_the_backend_takes_every_method(lab: Lab, tmp_path: Path) -> None:
+    client = kfp_client(lab.profile)
+    for method in catalogue():
+        folder = tmp_path / method
+        folder.mkdir()
+        write_pipeline(starter_plan(method, folder), Hardware(), folder / "pipeline.yaml")
+        name = f"preflow-{method}-{lab.mark}"
+        made = client.pipeline_uploads.upload_pipeline(str(folder / "pipeline.yaml"), name=name)
+        spec = yaml.safe_load((folder / "pipeline.yaml").read_text())
+        assert spec["pipelineInfo"]["name"] == "preflow"
+        versions = client.list_pipeline_versions(made.pipeline_id).pipeline_versions
+        for version in versions or []:
+            client.delete_pipeline_version(made.pipeline_id, version.pipeline_version_id)
+        client.delete_pipeline(made.pipeline_id)
