@@ -13,6 +13,7 @@ from preflow.methods.catalogue import catalogue
 from preflow.settings.runfile import RunFile
 from preflow_pipelines.cli.init import section_model
 from preflow_pipelines.cli.main import COMMANDS, cli
+from preflow_pipelines.hardware import NodeRequirement, RoleHardware
 
 ROOT = Path(__file__).parents[1]
 
@@ -60,6 +61,11 @@ def settings() -> str:
             if title not in seen:
                 seen.add(title)
                 parts.append(_table(title, model, set(model.model_fields)))
+    for title, model in (
+        ("hardware profile: each of data, generate, train", RoleHardware),
+        ("node_affinity", NodeRequirement),
+    ):
+        parts.append(_table(title, model, set(model.model_fields)))
     return "\n".join(parts)
 
 

@@ -49,7 +49,7 @@ class Need:
         return sum(self.parts.values())
 
     def __str__(self) -> str:
-        parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in self.parts.items() if size)
+        parts = ", ".join(f"{name} {gibibytes(size)}" for name, size in self.parts.items() if size >= 2**20)
         return f"{self.section} needs about {gibibytes(self.total)} ({parts})"
 
 
@@ -265,6 +265,8 @@ def _fix(need: Need) -> str:
     """What is largest and changes no result comes first."""
     section = need.section.rstrip("0123456789").rstrip("_").removesuffix("_control").removesuffix("_round")
     most = max(need.parts, key=lambda name: need.parts[name])
+    if most == "runtime":
+        return "Choose larger hardware."
     if most in ("keys and values", "logits") and need.role == "generate":
         return f"Lower {section}.batch_size, which changes no result, or choose larger hardware."
     if most in ("activations", "logits"):
