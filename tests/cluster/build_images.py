@@ -7,6 +7,7 @@ cannot be had everywhere), wheels come from wherever pip finds them. Kept under 
 call with the same inputs takes seconds. PREFLOW_CLUSTER names the script that runs the node.
 """
 
+import fcntl
 import hashlib
 import json
 import os
@@ -157,8 +158,15 @@ def pull(lock: Path) -> None:
 def build_images(lock: Path, root: Path = HERE) -> None:
     """Write the lock of images built from `root` that the node has."""
     KEPT.mkdir(parents=True, exist_ok=True)
-    install()
-    make_base()
+    with (KEPT / "one-at-a-time").open("w") as one:
+        fcntl.flock(one, fcntl.LOCK_EX)
+        install()
+        make_base()
+        build_once(lock, root)
+
+
+def build_once(lock: Path, root: Path) -> None:
+    """Build, unless the same was built before; the node then pulls what it lacks."""
     parts = [(root / "components").rglob("*.py"), *((root / "containers").glob(f"*/{name}") for name in CONTENT)]
     inputs = [*(path for part in parts for path in part), root / "constraints.txt"]
     kept = KEPT / f"{digest_of(*sorted(inputs), root / 'containers' / 'build.py', Path(__file__))}.lock"

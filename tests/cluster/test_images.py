@@ -23,7 +23,7 @@ status = dict(line.split(':', 1) for line in pathlib.Path('/proc/self/status').r
 def writable(folder):
     try: return bool(tempfile.TemporaryFile(dir=folder))
     except OSError: return False
-folders = [os.environ[n] for n in os.environ if n.endswith(('_HOME', '_CACHE_DIR', 'CONFIGDIR')) or n in ('HOME', 'TMPDIR')]
+folders = [v for n, v in os.environ.items() if n.endswith(('HOME', '_DIR', 'TMPDIR', 'CONFIGDIR')) and n[:4] != 'PIP_']
 print(json.dumps({{
     'uid': os.getuid(), 'capabilities': int(status['CapEff'], 16) | int(status['CapPrm'], 16),
     'elsewhere': [f for f in folders if f != '/tmp' and not f.startswith('/tmp/')],
