@@ -96,7 +96,7 @@ class ClusterProfile(Section):
         None, "secret with MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN, for the pods", source="an open server"
     )
     images: str = setting(
-        "images.lock", "the file that `make push` wrote, beside the profile or absolute", source="ours"
+        "images.lock", "the file that `make push` wrote, absolute or from where you submit", source="ours"
     )
     pull_secret: str | None = setting(None, "secret of the registry", source="a registry that the nodes may read")
     secrets: dict[Variable, str] = setting(
