@@ -1,5 +1,7 @@
 """The run API of Kubeflow Pipelines: no more of it than a submitted run needs."""
 
+import contextlib
+import io
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -47,7 +49,7 @@ class Api:
 
     def create_run(self, package: Path, arguments: Mapping[str, str], *, name: str, experiment: str, root: str) -> str:
         """The id of a new run of a compiled pipeline."""
-        with self._explained("creating the run"):
+        with self._explained("creating the run"), contextlib.redirect_stdout(io.StringIO()):  # kfp prints its own links
             namespace = self.profile.namespace if self.client.get_kfp_healthz().multi_user else None
             made = self.client.create_experiment(experiment, namespace=namespace)
             found = self.client.run_pipeline(
@@ -62,6 +64,8 @@ class Api:
 
     def run_url(self, run: str) -> str:
         """The run's page in the web interface."""
+        if not self.profile.api:  # reached through the Kubernetes API, which shows no pages
+            return f"run {run} (kubectl -n {self.profile.namespace} port-forward svc/ml-pipeline-ui 8080:80)"
         return f"{self.profile.api.rstrip('/')}/#/runs/details/{run}"
 
     def state(self, run: str) -> RunState:
@@ -88,19 +92,19 @@ class Api:
 
     def log(self, run: str, pod: str) -> str | None:
         """The log of a pod as the API keeps it, also after the pod is gone where it is archived; None if there is none."""
-        import requests
-
-        configuration = self.client._existing_config  # its address, certificates and token
-        headers = {**self.client._run_api.api_client.default_headers}
-        if token := configuration.get_api_key_with_prefix("authorization"):
-            headers["authorization"] = token
-        address = f"{configuration.host.rstrip('/')}/apis/v1alpha1/runs/{run}/nodes/{pod}/log"
+        caller = self.client._run_api.api_client
         try:
-            answer = requests.get(address, headers=headers, timeout=20, verify=configuration.verify_ssl)
-        except requests.RequestException:
+            answer = caller.call_api(
+                f"/apis/v1alpha1/runs/{run}/nodes/{pod}/log",
+                "GET",
+                auth_settings=["Bearer"],
+                _preload_content=False,
+                _return_http_data_only=True,
+            )
+        except Exception:  # the client raises many kinds, and a log is a comfort
             return None
-        text = answer.text
-        return None if answer.status_code != 200 or text.startswith('{"error') else text  # an error has status 200, too
+        text = bytes(answer.data).decode("utf-8", "replace")
+        return None if text.startswith('{"error') else text  # an error has status 200, too
 
     def _runs(self) -> Any:
         import kfp_server_api
