@@ -230,3 +230,20 @@ def test_the_backend_takes_every_method(lab: Lab, tmp_path: Path) -> None:
         for version in versions or []:
             client.delete_pipeline_version(made.pipeline_id, version.pipeline_version_id)
         client.delete_pipeline(made.pipeline_id)
+
+
+def test_what_lies_elsewhere_is_fetched_on_the_cluster(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+    """A model and pairs in the store: not one byte of their rows and weights goes through this machine."""
+    lab.bucket.upload(lab.desk.folder / "model", "elsewhere/model")
+    lab.bucket.upload(lab.desk.folder / "pairs.jsonl", "elsewhere/pairs.jsonl")
+    place = lab.bucket.uri_of("elsewhere")
+    lab.desk.run_file("far.yaml", model=f"{place}/model", data={"pairs": f"{place}/pairs.jsonl"})
+    run = lab.submit("far.yaml")
+    fetched = {step["name"] for step in run["steps"] if step["name"].startswith("fetch-input")}
+    assert len(fetched) == 2 and executed(run) >= fetched
+    weights = lab.files(run["run"])["train-preference"]["trained"]["model.safetensors"]
+    assert weights == lab.files(first["dpo"]["run"])["train-preference"]["trained"]["model.safetensors"]
+    assert not list((lab.desk.home / "downloads").rglob("*.safetensors")) and not list(
+        (lab.desk.home / "downloads").rglob("*.jsonl")
+    )
+    assert executed(lab.submit("far.yaml")) == set()

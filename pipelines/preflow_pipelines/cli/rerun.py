@@ -38,11 +38,12 @@ def command(run: str, steps: tuple[str, ...], wait: bool, as_json: bool) -> None
 
 def _on_cluster(folder: Any, nonces: dict[str, str], wait: bool, as_json: bool) -> None:
     from preflow_pipelines.cli.submit import follow
-    from preflow_pipelines.runners.cluster.again import submission_of
+    from preflow_pipelines.runners.cluster.again import refuse_lost_inputs, submission_of
     from preflow_pipelines.runners.cluster.connection import Connection
     from preflow_pipelines.runners.cluster.submit import start
 
     connection = Connection.of_run(home(), folder)
+    refuse_lost_inputs(folder, connection.bucket)
     started = start(submission_of(folder, nonces), connection, home(), parent=folder.id, relation="rerun")
     follow(started, connection, wait, as_json)
 

@@ -24,6 +24,7 @@ def command(run: str, wait: bool, as_json: bool) -> None:
     """
     from preflow_pipelines.cli.rerun import run_again
     from preflow_pipelines.cli.submit import follow
+    from preflow_pipelines.runners.cluster.again import refuse_lost_inputs
     from preflow_pipelines.runners.cluster.api import refuse_unfinished
     from preflow_pipelines.runners.cluster.connection import Connection
     from preflow_pipelines.runners.cluster.syncing import forget_end
@@ -32,6 +33,7 @@ def command(run: str, wait: bool, as_json: bool) -> None:
     if where := folder.cluster:
         connection = Connection.of_run(home(), folder)
         refuse_unfinished(connection.api.state(where["kfp_run"]), folder.id)
+        refuse_lost_inputs(folder, connection.bucket)
         connection.api.retry(where["kfp_run"])
         forget_end(folder, connection.bucket)
         follow(folder, connection, wait, as_json)
