@@ -34,7 +34,7 @@ SETTINGS = {
     "batch_size": 4,
     "micro_batch_tokens": 128,
     "learning_rate": 1e-3,
-    "epochs": 40,
+    "epochs": 12,
     "checkpoint_steps": 4,
 }
 

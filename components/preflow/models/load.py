@@ -16,8 +16,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def use_all_cores() -> None:
-    """torch takes one thread per core that this process may use, whatever the environment inherited says."""
-    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    """torch takes one thread per core that this process may use, whatever the environment inherited says; processes of one
+    training share them."""
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
 def load_model(folder: str | Path, dtype: str = "float32") -> PreTrainedModel:

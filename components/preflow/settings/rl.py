@@ -10,6 +10,7 @@ from preflow.settings.train import TrainOptions
 class RLOptions(TrainOptions):
     """What the run file says. `batch_size` counts sampled completions per update, `epochs` passes over a rollout."""
 
+    parallel: Literal["ddp"] = setting("ddp", "rl trains on one device", source="sampling takes most of its time")
     algorithm: Literal["ppo", "rloo", "grpo"] = setting(
         "ppo", "PPO with a value network; RLOO and GRPO do without one", source="InstructGPT section 3.5"
     )

@@ -60,6 +60,11 @@ class TrainOptions(Section):
     gradient_checkpointing: bool = setting(
         False, "recompute activations in the backward pass", source="memory against a third more time"
     )
+    parallel: Literal["ddp", "fsdp"] = setting(
+        "ddp",
+        "with several devices (accelerator_count of the hardware): all weights on each, or each a share of them",
+        source="memory; changes no result beyond rounding",
+    )
     lora: LoraSettings | None = setting(
         None, "train a LoRA adapter instead of all weights", source="full fine-tuning is what the papers did"
     )

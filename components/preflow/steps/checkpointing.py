@@ -31,7 +31,8 @@ class Checkpoints:
     def __init__(self, step: Step):
         self.step, self.folder = step, step.checkpoints
         lineage, bucket = os.environ.get(LINEAGE), Bucket.from_environment()
-        self.store = _Store(step, bucket, lineage, self.folder) if bucket and lineage else None
+        self.first = os.environ.get("RANK", "0") == "0"  # of several processes one looks after them
+        self.store = _Store(step, bucket, lineage, self.folder) if bucket and lineage and self.first else None
 
     def __enter__(self) -> Self:
         """Raises BucketError."""
@@ -46,7 +47,8 @@ class Checkpoints:
 
     def forget(self) -> None:
         """The result is published: its checkpoints are of no more use."""
-        remove_checkpoints(self.folder)
+        if self.first:
+            remove_checkpoints(self.folder)
         if self.store:
             self.store.forget()
 

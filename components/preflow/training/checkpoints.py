@@ -21,6 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from preflow.artifacts.files import publish_folder, write_json
 from preflow.artifacts.manifest import verify_manifest, write_manifest
 from preflow.errors import ArtifactError
+from preflow.training.parallel import as_held, is_first, whole
 
 KEPT, MORE = 2, "more.safetensors"
 
@@ -34,13 +35,14 @@ def save_checkpoint(
     state: Mapping[str, Any],
     more: Mapping[str, Tensor] = MappingProxyType({}),
 ) -> None:
-    """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG, `state` (JSON) and `more` tensors."""
+    """Publish `folder`/step-NNNNNNNN: trained parameters, optimizer, scheduler, RNG, `state` (JSON) and `more` tensors. Of
+    several processes all call it, and the first one writes."""
+    trained = {name: whole(value.detach()).contiguous() for name, value in parameters.items()}
+    tensors, scalars = _split_optimizer(optimizer)
+    if not is_first():
+        return
     with publish_folder(folder / f"step-{step:08d}") as temporary:
-        save_file(
-            {name: value.detach().contiguous() for name, value in parameters.items()},
-            temporary / "parameters.safetensors",
-        )
-        tensors, scalars = _split_optimizer(optimizer)
+        save_file(trained, temporary / "parameters.safetensors")
         save_file(tensors, temporary / "optimizer.safetensors")
         save_file({"torch": torch.get_rng_state()}, temporary / "rng.safetensors")
         save_file({name: value.contiguous() for name, value in more.items()}, temporary / MORE)
@@ -63,7 +65,7 @@ def load_checkpoint(
         stored = load_file(path / "parameters.safetensors")
         with torch.no_grad():
             for name, value in parameters.items():
-                value.copy_(stored[name])
+                value.copy_(as_held(stored[name], value))
         _restore_optimizer(optimizer, load_file(path / "optimizer.safetensors"), content["optimizer"])
         scheduler.load_state_dict(
             {**content["scheduler"], "lr_lambdas": [None]}
@@ -99,7 +101,7 @@ def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str,
     """The optimizer's state as tensors by "<parameter>/<name>", and the plain numbers of its groups."""
     state = optimizer.state_dict()
     tensors = {
-        f"{index}/{name}": value.contiguous()
+        f"{index}/{name}": whole(value).contiguous()
         for index, values in state["state"].items()
         for name, value in values.items()
         if isinstance(value, Tensor)
@@ -108,10 +110,11 @@ def _split_optimizer(optimizer: Optimizer) -> tuple[dict[str, Tensor], dict[str,
 
 
 def _restore_optimizer(optimizer: Optimizer, tensors: Mapping[str, Tensor], scalars: Mapping[str, Any]) -> None:
+    parameters = [each for group in optimizer.param_groups for each in group["params"]]
     state: dict[int, dict[str, Tensor]] = {}
     for key, value in tensors.items():
         index, _, name = key.partition("/")
-        state.setdefault(int(index), {})[name] = value
+        state.setdefault(int(index), {})[name] = as_held(value, parameters[int(index)])
     groups = [
         {**group, "betas": tuple(group["betas"])} if "betas" in group else group for group in scalars["param_groups"]
     ]

@@ -177,7 +177,7 @@ class GradientEngine:
         """The quantities of every sequence, without gradients, on every process."""
         found: dict[str, Values] = {name: {} for name in batch.examples}
         with torch.no_grad():
-            for micro in self._mine(micros):
+            for micro, _ in self._turns(micros):
                 packed = pack(micro.groups).to(self.device)
                 found[micro.stream].update(by_sequence(packed, self.module(packed)))
         return self._gathered(torch.zeros(0), found)[1]
@@ -216,19 +216,21 @@ class GradientEngine:
         return slopes
 
     def _backward(self, micros: Sequence[MicroBatch], part: Part) -> None:
-        """Every process takes every world-th micro-batch; one that runs out repeats its last with weight zero."""
-        mine, rounds = self._mine(micros), -(-len(micros) // self.world)
-        for turn in range(rounds):
+        """Back-propagate every micro-batch's part; a turn that does not count has weight zero."""
+        turns = self._turns(micros)
+        for number, (micro, counts) in enumerate(turns, 1):
             self.before_micro_batch()
-            micro = mine[turn] if turn < len(mine) else micros[0]
             packed = pack(micro.groups).to(self.device)
-            with self.no_sync() if turn < rounds - 1 else nullcontext():
+            with self.no_sync() if number < len(turns) else nullcontext():
                 values = self.module(packed)
-                value = part(micro, values, packed) if turn < len(mine) else values.sum() * 0
+                value = part(micro, values, packed) if counts else values.sum() * 0
                 (value * self.world).backward()  # data-parallel wrappers average over processes; the objective is a sum
 
-    def _mine(self, micros: Sequence[MicroBatch]) -> list[MicroBatch]:
-        return list(micros[self.rank :: self.world])
+    def _turns(self, micros: Sequence[MicroBatch]) -> list[tuple[MicroBatch, bool]]:
+        """Every process takes every world-th micro-batch, and as many turns as the others: wrappers talk in each. One that runs
+        out repeats the first, which does not count."""
+        mine, rounds = micros[self.rank :: self.world], -(-len(micros) // self.world)
+        return [(mine[turn], True) if turn < len(mine) else (micros[0], False) for turn in range(rounds)]
 
     def _examples_in(self, batch: OptimizerBatch, name: str, sequences: Sequence[int]) -> Examples:
         """The batch's examples whose sequences are all in this micro-batch. Roles of an example share a prompt, so none is split."""

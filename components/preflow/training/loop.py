@@ -7,13 +7,13 @@ killed run continues from its last checkpoint and ends bit-identical on a CPU.
 import math
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from preflow.models.rewards import SequenceRewards
@@ -26,6 +26,7 @@ from preflow.training.metrics import step_metrics
 from preflow.training.objectives import BoundTerm
 from preflow.training.optimizer import clip_gradients, make_optimizer, make_scheduler
 from preflow.training.order import Schedule
+from preflow.training.parallel import any_of_us, gather, make_accelerator, shard
 from preflow.training.streams import Stream
 
 
@@ -71,14 +72,12 @@ class Trainer:
         self.folder, self.saved = checkpoints, saved
         self._latest: int | None = None
         self.should_stop, self.before_batch = should_stop, before_batch
-        self.accelerator = Accelerator(mixed_precision="no")
+        self.accelerator = make_accelerator()
         first = next(iter(streams.values()))
         number = first.num_examples
         self.schedule = Schedule(number, settings.batch_size, settings.epochs, settings.max_steps, settings.seed)
-        self.trained, self.value = dict(trained), dict(value)
-        optimizer = make_optimizer(self.trained.values(), settings, self.value.values(), settings.value_learning_rate)
         self.quantities = module.quantities
-        self.module, self.optimizer = self.accelerator.prepare(module, optimizer)
+        self._prepare(module, dict(trained), dict(value))
         self.scheduler = make_scheduler(self.optimizer, settings, self.schedule.total_steps)
         self.engine = GradientEngine(
             self.module,
@@ -88,9 +87,25 @@ class Trainer:
             device=self.accelerator.device,
             quantities=self.quantities,
             seed=settings.seed,
-            no_sync=lambda: self.accelerator.no_sync(self.module),
+            no_sync=nullcontext if self.sharded else lambda: self.accelerator.no_sync(self.module),
             before_micro_batch=self._leave_if_asked,
         )
+
+    def _prepare(self, module: nn.Module, trained: dict[str, nn.Parameter], value: dict[str, nn.Parameter]) -> None:
+        """The module, its parameters and their optimizer as this process, of perhaps several, holds them."""
+        self.sharded = self.settings.parallel == "fsdp" and self.accelerator.num_processes > 1
+        if self.sharded:
+            parameters = shard(module, trained | value, self.accelerator.device)
+            trained, value = ({name: parameters[name] for name in group} for group in (trained, value))
+        self.trained, self.value = trained, value
+        rate = self.settings.value_learning_rate
+        self.optimizer = make_optimizer(trained.values(), self.settings, value.values(), rate)
+        self.module = module if self.sharded else self.accelerator.prepare(module)
+
+    def gather(self) -> None:
+        """Training is over: the first process's module has all weights, to be published; the others' are of no more use."""
+        if self.sharded:
+            gather(self.module)
 
     @property
     def parameters(self) -> dict[str, nn.Parameter]:
@@ -171,22 +186,23 @@ class Trainer:
             )
 
     def _leave_if_asked(self) -> None:
-        if self.should_stop():
+        if any_of_us(self.should_stop(), self.accelerator.device):
             raise _StopRequested
 
     def _save(self, step: int) -> None:
         if step == self._latest:  # asked to stop right after a checkpoint: all is there, and time is short
             return
         self._latest = step
+        state = {"metrics": self.observer.metric_points, "losses": self.engine.state}
+        save_checkpoint(self.folder, step, self.parameters, self.optimizer, self.scheduler, state)
         if self.accelerator.is_main_process:
-            state = {"metrics": self.observer.metric_points, "losses": self.engine.state}
-            save_checkpoint(self.folder, step, self.parameters, self.optimizer.optimizer, self.scheduler, state)
             self.observer.log(f"checkpoint at step {step}")
             self.saved(step)
         self.accelerator.wait_for_everyone()
 
     def _resume(self) -> int:
-        found = load_checkpoint(self.folder, self.parameters, self.optimizer.optimizer, self.scheduler)
+        self.accelerator.wait_for_everyone()  # for the first one, which fetches checkpoints
+        found = load_checkpoint(self.folder, self.parameters, self.optimizer, self.scheduler)
         if found is None:
             return 0
         step, state = found

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.nn import Parameter
 from torch.optim import AdamW, Optimizer, RMSprop
 from torch.optim.lr_scheduler import LambdaLR
@@ -45,4 +46,5 @@ def make_scheduler(optimizer: Optimizer, settings: TrainOptions, total_steps: in
 def clip_gradients(parameters: Iterable[Parameter], max_norm: float) -> float:
     """Scale gradients to at most `max_norm`; returns the norm before."""
     trained = [parameter for parameter in parameters if parameter.grad is not None]
-    return float(torch.nn.utils.clip_grad_norm_(trained, max_norm))
+    norm = torch.nn.utils.clip_grad_norm_(trained, max_norm)
+    return float(norm.full_tensor() if isinstance(norm, DTensor) else norm)

@@ -1,5 +1,6 @@
 """Reinforcement learning: prompts and a scorer in, a policy out that was trained on its own texts."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,17 @@ from preflow.settings.rl import RLSettings
 from preflow.steps.checkpointing import Checkpoints
 from preflow.steps.kit import Step
 from preflow.steps.lifeline import Stopped, deferred_stop
+from preflow.steps.processes import COUNT
 from preflow.steps.train_policy import UPDATES_ARE_LOST
 from preflow.text.tokenizer import Tokenizer
 from preflow.training.collecting import Collector, Question
 from preflow.training.loop import use_deterministic_algorithms
 from preflow.training.policy import make_policy, publish_policy, trained_parameters
 from preflow.training.rl import RLTrainer, StopRequested
+
+ONE_DEVICE = (
+    "this pod has {} devices, reinforcement learning uses one. Set accelerator_count to 1 in a profile for such runs."
+)
 
 
 def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, trained: str) -> None:
@@ -41,6 +47,8 @@ def run(step: Step, *, prompts: str, model: str, tokenizer: str, scorer: str, tr
     step.log(f"{len(questions)} prompts; scored by {scoring.name}")
     if settings.dtype != "float32" and settings.lora is None:
         step.warn(UPDATES_ARE_LOST.format(settings.dtype))
+    if int(os.environ.get(COUNT) or 1) > 1:
+        step.warn(ONE_DEVICE.format(os.environ[COUNT]))
     with deferred_stop() as stop_requested, Checkpoints(step) as kept:
         trainer = _trainer(step, kept, settings, module, reference, contract, scoring, questions, stop_requested)
         finished = trainer.run()
