@@ -112,7 +112,7 @@ def signal_training(lab: Lab, run: str, signal: str) -> None:
     code = (
         "import os, pathlib, signal\n"
         "mine = [int(p.name) for p in pathlib.Path('/proc').glob('[0-9]*') if b'executor_main' in (p / 'cmdline').read_bytes()]\n"
-        f"[os.kill(pid, signal.{signal}) for pid in mine if pid != 1]"
+        f"[os.kill(pid, signal.{signal}) for pid in mine if pid not in (1, os.getpid())]"
     )
     kubectl = ["kubectl", "-n", lab.namespace, "exec", name, "-c", MAIN, "--"]
     subprocess.run([*kubectl, "python3", "-c", code], check=True, capture_output=True)
