@@ -68,7 +68,7 @@ images: ## the images of the pods (containers/README.md)
 push: images ## push them, and write images.lock: make push PREFIX=registry.example.com/team/preflow
 	$(PYTHON) containers/build.py push
 
-ci: check test kills demo $(if $(wildcard ../shared/cluster/cluster),cluster-test) ## what .ci/run runs
+ci: check test kills demo ## what .ci/run runs
 
 clean: ## remove what was built; runs and their caches (.preflow) stay
 	rm -rf $(VENV) .pytest_cache .ruff_cache .mypy_cache .import_linter_cache
