@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import yaml
 
 from cluster.build_images import HERE, build_images
 from cluster.lab import MAIN, Lab, files_of
+from cluster.line import Line
 from journey_kit import executed
 from preflow.methods.catalogue import catalogue
 from preflow_pipelines.compile import write_pipeline
@@ -77,8 +79,20 @@ def test_again_everything_is_reused_and_a_change_reaches_what_depends_on_it(
     )
 
 
-def test_one_step_again(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
-    run = lab.again("rerun", first["dpo"]["run"], "--step", "evaluate")
+def test_one_step_again_over_a_line_that_breaks(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+    line = Line(lab.profile.api)
+    save_profile(lab.desk.home, "lab", lab.profile.model_copy(update={"api": line.url}))
+    try:
+        process = lab.desk.start("rerun", first["dpo"]["run"], "--step", "evaluate", "--wait", "--json")
+        lab.until("the run", lambda: newest(lab, "evaluate"))
+        line.cut()
+        time.sleep(6)
+        line.mend()
+        output, errors = process.communicate(timeout=600)
+    finally:
+        save_profile(lab.desk.home, "lab", lab.profile)
+    assert process.returncode == 0 and "The run goes on" in errors and "the cluster answers again" in errors, errors
+    run = json.loads(output)
     assert executed(run) == {"evaluate", "report"}
     assert "asked to run again" in lab.desk.call("explain", run["run"])
     assert lab.files(run["run"])["evaluate"] == lab.files(first["dpo"]["run"])["evaluate"]
@@ -129,9 +143,10 @@ def test_a_killed_training_goes_on_from_its_checkpoint(lab: Lab) -> None:
     lab.desk.run_file("long.yaml", hardware="retry.yaml", **LONG)
     whole = lab.submit("long.yaml")
     weights = lab.files(whole["run"])["train-preference"]
+    known: list[str] = []
     for signal in ("SIGTERM", "SIGKILL"):
         process = lab.desk.start("rerun", whole["run"], "--step", "train-preference", "--wait", "--json")
-        run = lab.until("the run", lambda: newest(lab, {whole["run"], *done(lab)}))
+        run = lab.until("the run", lambda known=tuple(known): newest(lab, "train-preference", known))
         signal_training(lab, run, signal)
         result = lab.finish(process)
         assert result["run"] == run and result["state"] == "SUCCEEDED"
@@ -140,25 +155,14 @@ def test_a_killed_training_goes_on_from_its_checkpoint(lab: Lab) -> None:
         assert "resumed at step" in lab.log(pods[-1].metadata.name)
         assert lab.files(run)["train-preference"] == weights
         assert not checkpoints(lab, run), "checkpoints of a training that is over"
-        DONE.append(run)
+        known.append(run)
 
 
-DONE: list[str] = []
-
-
-def done(lab: Lab) -> list[str]:
-    """Runs that were there before."""
-    return DONE
-
-
-def newest(lab: Lab, known: set[str]) -> str | None:
-    """A run that has begun since."""
-    folders = sorted(path.parent.name for path in (lab.desk.home / "runs").glob("*/run.json"))
-    last = folders[-1]
+def newest(lab: Lab, step: str, known: tuple[str, ...] = ()) -> str | None:
+    """The rerun of a step that has begun since."""
+    last = max(path.parent.name for path in (lab.desk.home / "runs").glob("*/run.json"))
     about = lab.read(last, "run.json")
-    return (
-        last if last not in known and about["relation"] == "rerun" and about["nonces"].get("train-preference") else None
-    )
+    return last if last not in known and about["relation"] == "rerun" and step in about["nonces"] else None
 
 
 def test_images_with_other_code_reuse_nothing(lab: Lab, first: dict[str, dict[str, Any]], tmp_path: Path) -> None:
