@@ -4,7 +4,8 @@ Counted are weights, gradients, the optimizer's state, what the backward pass ke
 logits of a chunk, a reference model beside the policy, a value network, a reward model inside of reinforcement learning,
 keys and values while sampling, and the process itself. Batches are taken to be full (`micro_batch_tokens`, `batch_size`,
 the longest prompts and completions that the run file allows), so short rows need less. Not counted: rows of the data, what
-a function of the user's own holds, fragments between allocations. Every model is taken to be as large as the run's.
+a function of the user's own holds, holes between allocations (an adapter on a CPU leaves some). Every model is taken to
+be as large as the run's.
 Activations are those of a decoder of the Llama kind with fused attention, others come near; measured on a CPU, the peak of
 a train step is met within a third (tests/pipelines/test_memory.py).
 """
@@ -28,7 +29,7 @@ from preflow_pipelines.quantities import gibibytes, number_of
 
 WIDTH = {"float32": 4, "bfloat16": 2, "float16": 2}
 RUNTIME = 0.75 * 2**30
-"""torch and transformers in a process, or a device's context with its libraries."""
+"""torch and transformers in a process (measured: 0.5 GiB), or a device's context with its libraries."""
 CHUNK = 128 << 20
 """Logits that are made at once, as preflow.models.sequence_logps has it (which imports torch)."""
 COPIES = 3
