@@ -26,7 +26,7 @@ from preflow.training.metrics import step_metrics
 from preflow.training.objectives import BoundTerm
 from preflow.training.optimizer import clip_gradients, make_optimizer, make_scheduler
 from preflow.training.order import Schedule
-from preflow.training.parallel import any_of_us, gather, make_accelerator, shard
+from preflow.training.parallel import any_of_us, gather, in_shards, make_accelerator, shard
 from preflow.training.streams import Stream
 
 
@@ -93,7 +93,7 @@ class Trainer:
 
     def _prepare(self, module: nn.Module, trained: dict[str, nn.Parameter], value: dict[str, nn.Parameter]) -> None:
         """The module, its parameters and their optimizer as this process, of perhaps several, holds them."""
-        self.sharded = self.settings.parallel == "fsdp" and self.accelerator.num_processes > 1
+        self.sharded = in_shards(self.settings)
         if self.sharded:
             parameters = shard(module, trained | value, self.accelerator.device)
             trained, value = ({name: parameters[name] for name in group} for group in (trained, value))

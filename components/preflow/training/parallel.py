@@ -5,6 +5,7 @@ state, and a layer is whole only while it is at work. Checkpoints hold whole ten
 with another number of processes.
 """
 
+import os
 from collections.abc import Mapping
 from datetime import timedelta
 
@@ -15,6 +16,9 @@ from accelerate.utils import DistributedDataParallelKwargs, InitProcessGroupKwar
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from preflow.models.load import device
+from preflow.settings.train import TrainOptions
+
 PATIENCE = timedelta(hours=4)
 """How long the others wait for the first process while it moves a checkpoint to a bucket or back."""
 
@@ -24,6 +28,16 @@ def make_accelerator() -> Accelerator:
     patience, wrapper = InitProcessGroupKwargs(timeout=PATIENCE), DistributedDataParallelKwargs(broadcast_buffers=False)
     cpu = not torch.cuda.is_available()
     return Accelerator(cpu=cpu, mixed_precision="no", kwargs_handlers=[patience, wrapper])
+
+
+def in_shards(settings: TrainOptions) -> bool:
+    """Whether this process will hold a share of the weights only."""
+    return settings.parallel == "fsdp" and int(os.environ.get("WORLD_SIZE", 1)) > 1
+
+
+def start_device(settings: TrainOptions) -> torch.device:
+    """Where trained weights are loaded to: those that go into shards, which may not fit a device whole, to the CPU."""
+    return torch.device("cpu") if in_shards(settings) else device()
 
 
 def is_first() -> bool:
@@ -41,7 +55,7 @@ def any_of_us(asked: bool, device: torch.device) -> bool:
 
 
 def shard(module: nn.Module, parameters: Mapping[str, nn.Parameter], device: torch.device) -> dict[str, nn.Parameter]:
-    """Leave each process its share of `module`, a layer at a time; the `parameters` as they are then."""
+    """Leave each process its share of `module` on its device, a layer at a time; the `parameters` as they are then."""
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 

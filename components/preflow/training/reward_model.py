@@ -9,13 +9,13 @@ from preflow.artifacts.io import expect_kind
 from preflow.artifacts.kinds import PAIRS
 from preflow.artifacts.manifest import read_manifest
 from preflow.errors import SettingsError
-from preflow.models.load import device
 from preflow.models.rewards import TOKENIZER_FOLDER, SequenceRewards, save_head
 from preflow.settings.reward_model import RewardModelSettings
 from preflow.text.comparison import TEMPLATE, Comparisons
 from preflow.text.tokenizer import Tokenizer
 from preflow.training.comparisons import comparison_stream, keyed_flips
 from preflow.training.objectives import bind_terms
+from preflow.training.parallel import start_device
 from preflow.training.policy import make_policy, publish_policy, trained_parameters
 from preflow.training.streams import Progress, Stream, stream_of
 from preflow.training.train import Training
@@ -33,9 +33,9 @@ def prepare_reward_model(
         flipped = keyed_flips(stream.ids, settings.seed)
         stream = comparison_stream(stream, Comparisons.of(tokenizer), flipped)
     stream.group_by_prompt()
-    backbone = make_policy(model, settings, device())
+    backbone = make_policy(model, settings, start_device(settings))
     _freeze_word_head(backbone)
-    module = SequenceRewards(backbone).to(device())
+    module = SequenceRewards(backbone).to(start_device(settings))
     facts = {"trained_from": read_manifest(model).digest, "data": file_sha256(data), "head": settings.head}
     return Training(
         backbone, module, {"data": stream}, terms, lambda rows, order: None, facts, trained_parameters(module)

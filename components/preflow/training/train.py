@@ -10,6 +10,7 @@ from torch import nn
 
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.manifest import read_manifest
+from preflow.errors import SettingsError
 from preflow.models.divergences import SequenceDivergences
 from preflow.models.load import device, load_model
 from preflow.models.rewards import SequenceRewards
@@ -22,6 +23,7 @@ from preflow.training.loading import TrainingInputs, load_streams, standardise_s
 from preflow.training.mismatched import ROLE as MISMATCHED
 from preflow.training.mismatched import add_mismatched
 from preflow.training.objectives import BoundTerm, bind_terms
+from preflow.training.parallel import in_shards, start_device
 from preflow.training.policy import make_policy, trained_parameters
 from preflow.training.reference import online_logps
 from preflow.training.streams import Progress, Stream
@@ -56,7 +58,7 @@ def prepare_training(settings: TrainSettings, inputs: TrainingInputs, progress: 
     streams = load_streams(inputs, terms, tokenizer, progress)
     facts = {"trained_from": read_manifest(inputs.model).digest, "data": file_sha256(inputs.data)}
     scores = standardise_scores(streams) if settings.standardise_scores else {}
-    policy = make_policy(inputs.model, settings, device())
+    policy = make_policy(inputs.model, settings, start_device(settings))
     reference = _online_reference(terms, inputs, settings)
     module = _module(policy, reference, terms, inputs, settings)
     before_batch = _before_batch(policy, reference, terms, streams["data"], tokenizer, settings)
@@ -85,7 +87,9 @@ def _module(
     sequences = SequenceDivergences(policy, reference) if _asked(terms, "kls") else SequenceLogps(policy)
     if not _asked(terms, "values"):
         return sequences
-    return SequencesWithValues(sequences, ValueNetwork(load_model(inputs.model, settings.dtype)).to(device()))
+    return SequencesWithValues(
+        sequences, ValueNetwork(load_model(inputs.model, settings.dtype)).to(start_device(settings))
+    )
 
 
 def _before_batch(
@@ -99,6 +103,11 @@ def _before_batch(
     """Where a loss wants mismatched pairs: make those of the coming batch, and ask the reference for them."""
     if not any(MISMATCHED in bound.term.roles.values() for bound in terms):
         return lambda numbers, order: None
+    if reference is None and in_shards(settings):
+        raise SettingsError(
+            "train.parallel fsdp: the loss asks for mismatched pairs of the model without its adapter, and its weights lie in "
+            "shards. Set train.parallel to ddp, or leave train.lora out."
+        )
     module = SequenceLogps(policy if reference is None else reference)
     kept, known = len(stream.store), stream.reference_logps["reference"]
 
