@@ -146,7 +146,7 @@ def test_what_another_run_read_is_taken_from_the_store(tmp_path: Path) -> None:
         data.unlink()
         assert store.stage(spec, first) == first
         shutil.rmtree(first.uri)
-        with pytest.raises(SettingsError, match="is not there"):
+        with pytest.raises(SettingsError, match="cannot be read"):
             store.stage(spec, first)
         data.write_text("{ }\n")
         assert not said
