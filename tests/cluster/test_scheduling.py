@@ -1,6 +1,5 @@
 """Where a hardware profile puts a pod, asked of the pod that really ran, on nodes with labels and advertised devices."""
 
-import json
 from collections.abc import Iterator
 
 import pytest
@@ -65,11 +64,3 @@ def test_without_such_a_node_submit_says_so_before_anything_runs(lab: Lab) -> No
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and LABEL in errors and "Traceback" not in errors
     assert lab.bucket.names("runs") == before
-
-
-def test_the_settings_are_those_of_the_compiled_pipeline(lab: Lab) -> None:
-    (lab.desk.folder / "gpu.yaml").write_text(PROFILE)
-    lab.desk.run_file("gpu-run.yaml", hardware="gpu.yaml", loss={"beta": 0.17})
-    lab.desk.call("compile", "gpu-run.yaml", "-o", "gpu.json")
-    text = (lab.desk.folder / "gpu.json").read_text()
-    assert GPU in json.dumps(json.loads(text)) and LABEL in text

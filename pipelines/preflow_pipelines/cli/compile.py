@@ -30,7 +30,7 @@ def command(run_file: Path, overrides: tuple[str, ...], output: Path | None) -> 
 
     skip_cluster_client()
     from preflow_pipelines.compile import write_pipeline
-    from preflow_pipelines.hardware import load_hardware
+    from preflow_pipelines.hardware import Hardware, load_hardware
 
     parsed = load_run_file(run_file, overrides)
     hardware = load_hardware(parsed.hardware, run_file.parent)
@@ -38,6 +38,10 @@ def command(run_file: Path, overrides: tuple[str, ...], output: Path | None) -> 
     target = output or run_file.with_suffix(".pipeline.yaml")
     if target.suffix not in FORMATS:
         raise SettingsError(f"--output {target}: expected a name that ends in .yaml. Rename it.")
+    if target.suffix == ".json" and hardware != Hardware():
+        raise SettingsError(
+            f"--output {target}: kfp writes what hardware asks of Kubernetes to YAML alone. Name it .yaml."
+        )
     if target.exists() and target.samefile(run_file):
         raise SettingsError(
             f"--output {target}: is the run file, which would be lost. Expected another file. Rename it."

@@ -230,7 +230,9 @@ def test_compile_output_that_cannot_be(tmp_path: Path, tiny_model: Path) -> None
 def test_compile_writes_parameters_and_hardware(tmp_path: Path, tiny_model: Path) -> None:
     write_run(tmp_path, tiny_model, [])
     (tmp_path / "gpu.yaml").write_text("train: {accelerator: nvidia.com/gpu}\n")
-    preflow("compile", "run.yaml", "--set", "hardware=gpu.yaml", "-o", "out.yaml", home=tmp_path)
+    asked = ("compile", "run.yaml", "--set", "hardware=gpu.yaml", "-o")
+    assert "Name it .yaml" in preflow(*asked, "out.json", home=tmp_path, code=2).stderr
+    preflow(*asked, "out.yaml", home=tmp_path)
     pipeline = next(iter(yaml.safe_load_all((tmp_path / "out.yaml").read_text())))
     assert "accelerator" in pipeline["deploymentSpec"]["executors"]["exec-train-preference"]["container"]["resources"]
     assert json.loads(pipeline["root"]["inputDefinitions"]["parameters"]["train"]["defaultValue"])["batch_size"] == 64
