@@ -69,29 +69,23 @@ def reuse_times(spec: Mapping[str, Any], folder: Path, tasks: Iterable[str]) -> 
     return times
 
 
-def settle_reused(bucket: Bucket, folder: Path, reused: Mapping[str, Times]) -> list[str]:
-    """Write the records of tasks that the cluster took from its cache. Returns those whose first execution is unknown.
-
-    `reused` maps a task to its (start, end).
-    """
+def settle_reused(bucket: Bucket, folder: Path, reused: Mapping[str, Times]) -> None:
+    """Write the records of tasks that the cluster took from its cache; `reused` maps a task to its (start, end)."""
     about = read_json(folder / "run.json")
     assert about is not None
-    unknown = []
     for task, (started, ended) in reused.items():
         target = folder / "steps" / f"{task}.record.json"
         if target.is_file():
             continue
         planned = about["tasks"][task]
         record = bucket.read_json(f"steps/{planned['lineage']}.json")
-        if record is None:
-            unknown.append(task)
+        if record is None:  # where it was executed is not known
             record = {"task": task, "step": planned["step"], "arguments": {"key": planned["key"]}, "outputs": {}}
             record |= {"files": {}, "origin": None, "key": planned["key"]}
         seconds = round(ended - started, 3)
         more = {"task": task, "state": "CACHED", "started": started, "ended": ended, "seconds": seconds, "error": None}
         target.parent.mkdir(parents=True, exist_ok=True)
         write_json(target, record | more)
-    return unknown
 
 
 def fetch_outputs(bucket: Bucket, folder: Path) -> list[str]:

@@ -1,5 +1,7 @@
 """`preflow logs`: what a step printed."""
 
+from typing import Any
+
 import click
 
 from preflow.errors import SettingsError
@@ -41,17 +43,11 @@ def command(run: str, step: str | None) -> None:
     click.echo(text.rstrip("\n"))
 
 
-def _task(folder: "object", step: str | None) -> str:
+def _task(folder: Any, step: str | None) -> str:
     """The task that is meant."""
-    from preflow_pipelines.runners.folder import RunFolder
-
-    assert isinstance(folder, RunFolder)
-    order = folder.about["order"]
     if step is not None:
-        name = step.replace("_", "-")
-        if name not in order:
-            raise SettingsError(f"run {folder.id} has no step {step!r}. Its steps: {', '.join(order)}.")
-        return str(name)
+        return str(folder.task_of(step))
+    order = folder.about["order"]
     states = {task: (folder.record(task) or {}).get("state") for task in order}
     failed = [task for task, state in states.items() if state == "FAILED"]
     begun = [task for task in order if states[task] == "EXECUTED" or (folder.step_json(task) and not states[task])]

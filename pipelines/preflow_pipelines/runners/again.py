@@ -3,7 +3,6 @@
 import secrets
 
 from preflow.artifacts.code import code_digest
-from preflow.errors import SettingsError
 from preflow.settings.plan import InputSpec, Plan
 from preflow.settings.runfile import RunFile
 from preflow.settings.text import TextSettings
@@ -35,14 +34,7 @@ def kept_inputs(run: RunFolder) -> dict[str, StagedInput]:
 
 def nonces_for(run: RunFolder, steps: tuple[str, ...]) -> dict[str, str]:
     """The run's nonces with a new one for each of `steps`. Raises SettingsError for a step it does not have."""
-    about = run.about
-    nonces = dict(about["nonces"])
-    for step in steps:
-        name = step.replace("_", "-")
-        if name not in about["tasks"]:
-            raise SettingsError(f"run {run.id} has no step {step!r}. Its steps: {', '.join(about['order'])}.")
-        nonces[name] = secrets.token_hex(3)
-    return nonces
+    return {**run.about["nonces"], **{run.task_of(step): secrets.token_hex(3) for step in steps}}
 
 
 def changed_code(run: RunFolder) -> dict[str, list[str]]:

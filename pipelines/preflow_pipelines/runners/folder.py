@@ -41,6 +41,13 @@ class RunFolder:
     def write(self, name: str, value: Any) -> None:
         write_json(self.path / name, value, indent=1)
 
+    def task_of(self, step: str) -> str:
+        """The task that a user means by `step`. Raises SettingsError for one that the run does not have."""
+        name = step.replace("_", "-")
+        if name not in self.about["tasks"]:
+            raise SettingsError(f"run {self.id} has no step {step!r}. Its steps: {', '.join(self.about['order'])}.")
+        return name
+
     @property
     def about(self) -> dict[str, Any]:
         found = self.read("run.json")

@@ -7,7 +7,6 @@ from preflow_pipelines.profile import ClusterProfile
 from preflow_pipelines.runners.cluster.access import kubernetes
 
 RUN_LABEL = "pipeline/runid"
-NODE_NAME = "workflows.argoproj.io/node-name"
 TASK_VARIABLE = "PREFLOW_TASK"
 MAIN = "main"
 
@@ -20,7 +19,6 @@ class PodView:
     task: str
     phase: str
     created: float
-    node: str | None
     waiting: str | None
     ended: str | None
 
@@ -56,7 +54,6 @@ def _view(pod: Any) -> PodView | None:
         task,
         pod.status.phase,
         pod.metadata.creation_timestamp.timestamp(),
-        pod.spec.node_name,
         _waiting(pod, status),
         _ended(pod, status),
     )

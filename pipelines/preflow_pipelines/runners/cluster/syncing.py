@@ -18,11 +18,11 @@ from preflow_pipelines.runners.folder import RunFolder
 END = "end.json"
 
 
-def sync_run(folder: RunFolder, connection: Connection, state: RunState | None = None) -> RunState:
+def sync_run(folder: RunFolder, connection: Connection) -> RunState:
     """Fetch what is new; once the run is over, say so in end.json, here and in the bucket. Returns its state."""
     where = folder.cluster
     assert where is not None, "not a run on a cluster"
-    state = state or connection.api.state(where["kfp_run"])
+    state = connection.api.state(where["kfp_run"])
     bucket = connection.bucket
     fetch_run(bucket, folder.id, folder.path)
     _settle(folder, bucket, state)
