@@ -73,10 +73,8 @@ def test_it_is_in_the_catalogue_and_compiles(desk: Desk) -> None:
 
 
 def test_its_test_passes_and_so_does_its_doctest(desk: Desk) -> None:
-    python(desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/preflow/losses/test_rdpo.py")
-    python(
-        desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", "components/preflow/losses/rdpo.py"
-    )
+    places = ("tests/preflow/losses/test_rdpo.py", "components/preflow/losses/rdpo.py")
+    python(desk, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--doctest-modules", *places)
 
 
 @pytest.mark.journey

@@ -1,13 +1,17 @@
 """The command line: help, exit codes, JSON, and what is said."""
 
+import contextlib
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import click
 import pytest
@@ -18,16 +22,38 @@ from preflow.methods.catalogue import catalogue
 from preflow.settings.plan import make_plan
 from preflow.settings.runfile import load_run_file
 from preflow_pipelines.cli.display import duration, remaining
-from preflow_pipelines.cli.main import COMMANDS, cli
+from preflow_pipelines.cli.main import COMMANDS, cli, main
 
 
-def preflow(*arguments: str, home: Path, code: int = 0) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "preflow_pipelines.cli.main", *arguments]
+@dataclass(frozen=True)
+class Said:
+    stdout: str
+    stderr: str
+
+
+def preflow(*arguments: str, home: Path, code: int = 0) -> Said:
+    """What the command says, and that it ends with `code`; in this process, which has its libraries loaded."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        contextlib.chdir(home),
+        mock.patch.dict(os.environ, PREFLOW_HOME=str(home / "home")),
+        mock.patch.object(sys, "argv", ["preflow", *arguments]),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+        pytest.raises(SystemExit) as left,
+    ):
+        main()
+    said = Said(out.getvalue(), err.getvalue())
+    assert left.value.code == code, said
+    return said
+
+
+def test_it_is_a_command_of_its_own(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "preflow_pipelines.cli.main", "explain", "abc"]
     found = subprocess.run(
-        command, capture_output=True, text=True, cwd=home, env={**os.environ, "PREFLOW_HOME": str(home / "home")}
+        command, capture_output=True, text=True, cwd=tmp_path, env={**os.environ, "PREFLOW_HOME": str(tmp_path)}
     )
-    assert found.returncode == code, found.stderr + found.stdout
-    return found
+    assert found.returncode == 2 and "no such run" in found.stderr and not found.stdout
 
 
 def init(*arguments: str) -> str:

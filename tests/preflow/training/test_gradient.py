@@ -1,8 +1,6 @@
 """The gradient of an optimizer batch is exact: whatever the cut, the padding, the order, and the number of processes."""
 
 import json
-import subprocess
-import sys
 from array import array
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 
 import tiny
 from preflow.errors import SettingsError
@@ -20,6 +19,7 @@ from preflow.settings.train import Term
 from preflow.training.gradient import GradientEngine, NotFinite, OptimizerBatch
 from preflow.training.objectives import BoundTerm, bind_term, bind_terms
 from preflow.training.streams import SequenceStore, Stream
+from two_processes import can_fork, in_two_processes
 
 PREFERENCE = Term(loss="preflow.losses.dpo:dpo", arguments={"beta": 0.3})
 TOKEN_MEAN = Term(roles={"chosen": "chosen"}, loss="preflow.losses.dpo:dpo", reduction="token_mean", coefficient=0.7)
@@ -152,40 +152,32 @@ def test_padding_does_not_matter() -> None:
         torch.testing.assert_close(beside, alone, rtol=1e-12, atol=1e-12)
 
 
-WORKER = """
-import sys
-sys.path[:0] = {paths}
-import torch
-from accelerate import Accelerator
-import tiny, numpy as np
-from test_gradient import CASES, objective, ragged_stream
-from preflow.models.sequence_logps import SequenceLogps
-from preflow.training.gradient import GradientEngine, OptimizerBatch
-accelerator = Accelerator(cpu=True)
-found = []
-for name, budget in CASES:
-    model = tiny.tiny_network(family="gpt2").double()
-    module = accelerator.prepare(SequenceLogps(model))
-    stream = ragged_stream()
-    engine = GradientEngine(module, {{"data": stream}}, objective(name), micro_batch_tokens=budget, device=accelerator.device,
-                            no_sync=lambda: accelerator.no_sync(module))
-    assert engine.world == 2
-    result = engine.accumulate(OptimizerBatch({{"data": np.arange(len(stream))}}))
-    found.append({{"gradient": torch.cat([p.grad.flatten() for p in model.parameters()]), "loss": result.loss}})
-torch.save(found, {out!r} + str(engine.rank))
-"""
 CASES = [("separable", 60), ("coupled", 60), ("separable", 10_000)]
 """The last has one micro-batch for two processes: one of them takes a weightless turn."""
 
 
+def shared_gradients(accelerator: Accelerator) -> list[dict[str, Any]]:
+    found = []
+    for name, budget in CASES:
+        model, stream = tiny.tiny_network(family="gpt2").double(), ragged_stream()
+        module = accelerator.prepare(SequenceLogps(model))
+        engine = GradientEngine(
+            module,
+            {"data": stream},
+            objective(name),
+            micro_batch_tokens=budget,
+            device=accelerator.device,
+            no_sync=lambda module=module: accelerator.no_sync(module),
+        )
+        assert engine.world == 2
+        result = engine.accumulate(OptimizerBatch({"data": np.arange(len(stream))}))
+        found.append({"gradient": torch.cat([p.grad.flatten() for p in model.parameters()]), "loss": result.loss})
+    return found
+
+
+@can_fork
 def test_two_processes_give_the_same_gradient(tmp_path: Path) -> None:
-    here = Path(__file__)
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(paths=[str(here.parents[2]), str(here.parent)], out=str(tmp_path / "rank")))
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--master_port=0", "--standalone"]
-    subprocess.run([*launch, str(script)], check=True, capture_output=True, timeout=240)
-    for rank in range(2):
-        results = torch.load(tmp_path / f"rank{rank}", weights_only=True)
+    for results in in_two_processes(shared_gradients, tmp_path):
         for (name, _), found in zip(CASES, results, strict=True):
             expected, loss = gradient(name, 60)
             assert (found["gradient"] - expected).norm() / expected.norm() < 1e-10

@@ -1,7 +1,5 @@
 """Reinforcement learning: exact gradients, advantages as in the papers, the optimum that is known, resumption."""
 
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 
 import tiny
@@ -28,6 +27,7 @@ from preflow.training.rollouts import (
     with_advantages,
     without_advantages,
 )
+from two_processes import can_fork, in_two_processes
 
 PROMPTS = [[5, 6, 7], [9], [3, 3, 8, 1, 2]]
 DEVICE = torch.device("cpu")
@@ -366,50 +366,28 @@ def test_an_interrupted_run_ends_bit_identical(stops: tuple[int, ...], tmp_path:
     assert [p for p in points if p["name"] != timed] == [p for p in whole.observer.points if p["name"] != timed]
 
 
-WORKER = """
-import sys
-sys.path[:0] = {paths}
-import numpy as np, torch
-from accelerate import Accelerator
-import tiny
-from preflow.models.sequence_logps import SequenceLogps
-from preflow.models.values import TokenNumbers
-from preflow.training.policy_gradient import RolloutEngine
-from test_rl import PROMPTS, network, ragged, settings_of
-accelerator = Accelerator(cpu=True)
-settings = settings_of("ppo", beta=0.2)
-inner = TokenNumbers(SequenceLogps(tiny.tiny_network(family="gpt2").double()), network())
-rollout = ragged(settings, inner)
-module = accelerator.prepare(inner)
-engine = RolloutEngine(module, PROMPTS, settings, device=accelerator.device, no_sync=lambda: accelerator.no_sync(module))
-assert engine.world == 2
-update = engine.update(rollout, np.arange(len(rollout)), 0.2)
-flat = torch.cat([p.grad.flatten() for p in inner.parameters() if p.grad is not None])
-torch.save({{"gradient": flat, "loss": update.loss, "approx_kl": update.approx_kl}}, {out!r} + str(engine.rank))
-"""
+def shared_update(accelerator: Accelerator) -> dict[str, Any]:
+    settings = settings_of("ppo", beta=0.2)
+    inner = TokenNumbers(SequenceLogps(tiny.tiny_network(family="gpt2").double()), network())
+    rollout = ragged(settings, inner)
+    module = accelerator.prepare(inner)
+    engine = RolloutEngine(
+        module, PROMPTS, settings, device=accelerator.device, no_sync=lambda: accelerator.no_sync(module)
+    )
+    assert engine.world == 2
+    update = engine.update(rollout, np.arange(len(rollout)), 0.2)
+    flat = torch.cat([p.grad.flatten() for p in inner.parameters() if p.grad is not None])
+    return {"gradient": flat, "loss": update.loss, "approx_kl": update.approx_kl}
 
 
+@can_fork
 def test_two_processes_give_the_same_update(tmp_path: Path) -> None:
-    here = Path(__file__)
-    script = tmp_path / "worker.py"
-    script.write_text(WORKER.format(paths=[str(here.parents[2]), str(here.parent)], out=str(tmp_path / "rank")))
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--nproc_per_node=2",
-        "--master_port=0",
-        "--standalone",
-        str(script),
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=240)
     settings = settings_of("ppo", beta=0.2)
     module = TokenNumbers(SequenceLogps(tiny.tiny_network(family="gpt2").double()), network())
     rollout = ragged(settings, module)
     update = RolloutEngine(module, PROMPTS, settings, device=DEVICE).update(rollout, np.arange(len(rollout)), 0.2)
     expected = torch.cat([p.grad.flatten() for p in module.parameters() if p.grad is not None])
-    for rank in range(2):
-        found = torch.load(tmp_path / f"rank{rank}", weights_only=True)
+    for found in in_two_processes(shared_update, tmp_path):
         assert (found["gradient"] - expected).norm() / expected.norm() < 1e-10
         assert found["loss"] == pytest.approx(update.loss, rel=1e-10)
         assert found["approx_kl"] == pytest.approx(update.approx_kl, rel=1e-10)
