@@ -5,6 +5,8 @@ BIN    := $(VENV)/bin
 # journeys that watch processes, and so have the machine to themselves
 ALONE  := tests/journeys/test_mutations.py tests/journeys/test_kills.py
 export PYTHONUNBUFFERED = 1
+# as pip does: else every process compiles what it imports where PYTHONDONTWRITEBYTECODE is set
+export UV_COMPILE_BYTECODE = 1
 export MLFLOW_DISABLE_TELEMETRY = true
 
 .PHONY: help setup demo test check kills journey claims crosscheck bench docs golden cluster-test images push ci clean

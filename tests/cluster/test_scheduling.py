@@ -33,6 +33,7 @@ def devices(lab: Lab) -> Iterator[str]:
         lab.core.patch_node(
             node, [{"op": "add", "path": f"/metadata/labels/{LABEL.replace('/', '~1')}", "value": "h100"}]
         )
+        lab.until("devices that can be had", lambda: GPU in lab.core.read_node(node).status.allocatable)
         yield node
         lab.core.patch_node(node, [{"op": "remove", "path": f"/metadata/labels/{LABEL.replace('/', '~1')}"}])
         lab.core.patch_node_status(node, [{"op": "remove", "path": path}])

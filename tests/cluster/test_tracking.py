@@ -36,7 +36,7 @@ def client() -> Iterator[Any]:
     import mlflow
 
     yield mlflow.MlflowClient(URI)
-    mlflow.set_tracking_uri("")
+    mlflow.set_tracking_uri(URI)  # a recorder in this process may have named another
 
 
 @pytest.fixture
@@ -151,7 +151,9 @@ LIVE = """
 import sys, time
 from pathlib import Path
 from types import SimpleNamespace
+from preflow.steps import recording
 from preflow.steps.kit import running
+recording.LIVE_AFTER_SECONDS = 0.1
 folder = Path(sys.argv[1]); folder.mkdir(parents=True, exist_ok=True)
 journal = SimpleNamespace(path=str(folder / "journal"), uri="minio://mlpipeline/none/journal", metadata={})
 with running("train_preference", "{}", "", journal, {}, {}) as step:

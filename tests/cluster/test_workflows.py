@@ -1,6 +1,7 @@
 """Whole workflows as pods: the results of a local run, an honest cache, and steps that fail, die, and go on."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -42,6 +43,12 @@ def first(lab: Lab) -> dict[str, dict[str, Any]]:
     return {method: lab.finish(process) for method, process in going.items()}
 
 
+@pytest.fixture(scope="module")
+def again(lab: Lab, first: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """dpo, submitted once more."""
+    return lab.submit("dpo.yaml")
+
+
 @pytest.mark.parametrize("method", ["dpo", "rso"])
 def test_pods_make_what_a_local_run_makes(lab: Lab, first: dict[str, dict[str, Any]], method: str) -> None:
     run = first[method]
@@ -65,12 +72,11 @@ def test_what_the_bucket_holds_is_what_the_records_say(lab: Lab, first: dict[str
 
 
 def test_again_everything_is_reused_and_a_change_reaches_what_depends_on_it(
-    lab: Lab, first: dict[str, dict[str, Any]]
+    lab: Lab, first: dict[str, dict[str, Any]], again: dict[str, Any]
 ) -> None:
-    again = lab.submit("dpo.yaml")
     assert executed(again) == set() and again["metrics"] == first["dpo"]["metrics"]
     assert "reused from " + first["dpo"]["run"] in lab.desk.call("explain", again["run"])
-    beta, other = lab.start("dpo.yaml", "--set", "loss.beta=0.3"), None
+    beta = lab.start("dpo.yaml", "--set", "loss.beta=0.3")
     lab.desk.run_file("ipo.yaml", method="ipo")
     other = lab.start("ipo.yaml")
     assert executed(lab.finish(beta)) == AFTER_TRAINING
@@ -83,8 +89,9 @@ def test_one_step_again_over_a_line_that_breaks(lab: Lab, first: dict[str, dict[
     line = Line(lab.profile.api)
     save_profile(lab.desk.home, "lab", lab.profile.model_copy(update={"api": line.url}))
     try:
+        known = runs_of(lab)
         process = lab.desk.start("rerun", first["dpo"]["run"], "--step", "evaluate", "--wait", "--json")
-        lab.until("the run", lambda: newest(lab, "evaluate"))
+        lab.until("the run", lambda: runs_of(lab) - known)
         line.cut()
         time.sleep(6)
         line.mend()
@@ -116,19 +123,19 @@ def test_a_step_that_failed_is_retried_and_finished_ones_are_not_repeated(lab: L
     lab.desk.call("retry", run["run"], code=2)
 
 
-LONG = {"train": {"epochs": 12, "checkpoint_steps": 2, "batch_size": 4, "learning_rate": 1e-3}}
+LONG = {"train": {"epochs": 30, "checkpoint_steps": 2, "batch_size": 4, "learning_rate": 1e-3}}
 
 
-def signal_training(lab: Lab, run: str, signal: str) -> None:
-    """Send a signal to the training's own process, in its pod."""
-    name = lab.until("a training pod", lambda: next(iter(lab.pods(run, "train-preference")), None)).metadata.name
-    lab.until("a checkpoint", lambda: any(lab.bucket.read(entry.name) for entry in checkpoints(lab, run)))
+def signal_training(lab: Lab, run: str, pod: str, signal: str) -> None:
+    """Send a signal to the training's own process, in its pod, when it has saved a checkpoint of its own."""
+    before = {entry.name for entry in checkpoints(lab, run)}
+    lab.until("a checkpoint", lambda: any(each.name not in before for each in checkpoints(lab, run)))
     code = (
         "import os, pathlib, signal\n"
         "mine = [int(p.name) for p in pathlib.Path('/proc').glob('[0-9]*') if b'executor_main' in (p / 'cmdline').read_bytes()]\n"
         f"[os.kill(pid, signal.{signal}) for pid in mine if pid not in (1, os.getpid())]"
     )
-    kubectl = ["kubectl", "-n", lab.namespace, "exec", name, "-c", MAIN, "--"]
+    kubectl = ["kubectl", "-n", lab.namespace, "exec", pod, "-c", MAIN, "--"]
     subprocess.run([*kubectl, "python3", "-c", code], check=True, capture_output=True)
 
 
@@ -138,31 +145,30 @@ def checkpoints(lab: Lab, run: str) -> list[Any]:
 
 
 def test_a_killed_training_goes_on_from_its_checkpoint(lab: Lab) -> None:
-    """By SIGTERM (an eviction), by SIGKILL (its node is gone): weights as if nothing had happened."""
+    """By SIGTERM (an eviction), then by SIGKILL (its node is gone): weights as of a run that nobody disturbed."""
     (lab.desk.folder / "retry.yaml").write_text("train: {retries: 2, backoff: 1s}\n")
     lab.desk.run_file("long.yaml", hardware="retry.yaml", **LONG)
-    whole = lab.submit("long.yaml")
-    weights = lab.files(whole["run"])["train-preference"]
-    known: list[str] = []
-    for signal in ("SIGTERM", "SIGKILL"):
-        process = lab.desk.start("rerun", whole["run"], "--step", "train-preference", "--wait", "--json")
-        run = lab.until("the run", lambda known=tuple(known): newest(lab, "train-preference", known))
-        signal_training(lab, run, signal)
-        result = lab.finish(process)
-        assert result["run"] == run and result["state"] == "SUCCEEDED"
-        pods = lab.pods(run, "train-preference")
-        assert len(pods) == 2, "the task was tried again"
-        assert "resumed at step" in lab.log(pods[-1].metadata.name)
-        assert lab.files(run)["train-preference"] == weights
-        assert not checkpoints(lab, run), "checkpoints of a training that is over"
-        known.append(run)
+    known = runs_of(lab)
+    process = lab.start("long.yaml")
+    (run,) = lab.until("the run", lambda: runs_of(lab) - known)
+    for number, signal in enumerate(("SIGTERM", "SIGKILL")):
+        pods = lab.until("a pod that trains", lambda n=number: lab.pods(run, "train-preference")[n:])
+        signal_training(lab, run, pods[0].metadata.name, signal)
+    result = lab.finish(process)
+    assert result["run"] == run and result["state"] == "SUCCEEDED"
+    pods = [pod.metadata.name for pod in lab.pods(run, "train-preference")]
+    assert len(pods) == 3, "the task was tried again, twice"
+    assert "stopped after step" in lab.log(pods[0])
+    steps = [int(re.findall(r"resumed at step (\d+)", lab.log(pod))[0]) for pod in pods[1:]]
+    assert 0 < steps[0] < steps[1]
+    assert not checkpoints(lab, run), "checkpoints of a training that is over"
+    undisturbed = lab.desk.run("long.yaml")
+    assert lab.files(run) == files_of(lab.folder(undisturbed["run"]))
 
 
-def newest(lab: Lab, step: str, known: tuple[str, ...] = ()) -> str | None:
-    """The rerun of a step that has begun since."""
-    last = max(path.parent.name for path in (lab.desk.home / "runs").glob("*/run.json"))
-    about = lab.read(last, "run.json")
-    return last if last not in known and about["relation"] == "rerun" and step in about["nonces"] else None
+def runs_of(lab: Lab) -> set[str]:
+    """The runs that are on their way, or over."""
+    return {path.parent.name for path in (lab.desk.home / "runs").glob("*/cluster.json")}
 
 
 def test_images_with_other_code_reuse_nothing(lab: Lab, first: dict[str, dict[str, Any]], tmp_path: Path) -> None:
@@ -189,9 +195,10 @@ def test_images_with_other_code_reuse_nothing(lab: Lab, first: dict[str, dict[st
         save_profile(lab.desk.home, "lab", lab.profile)
 
 
-def test_mlflow_shows_the_runs_as_on_a_laptop(lab: Lab, first: dict[str, dict[str, Any]]) -> None:
+def test_mlflow_shows_the_runs_as_on_a_laptop(
+    lab: Lab, first: dict[str, dict[str, Any]], again: dict[str, Any]
+) -> None:
     """Parent, children, links of reused steps, metrics and model; `compare` prints them, and where they are."""
-    again = lab.submit("dpo.yaml")
     found = json.loads(lab.desk.call("compare", first["dpo"]["run"], again["run"], "--json"))
     assert set(found["metrics"]["eval/win_rate"].values()) == {first["dpo"]["metrics"]["eval/win_rate"]}
     assert found["mlflow"]["url"].startswith(lab.profile.mlflow_here)

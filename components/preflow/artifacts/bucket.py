@@ -230,6 +230,8 @@ def _filesystem(scheme: str, endpoint: str | None) -> Any:
 
     if scheme == "gs":
         return fs.GcsFileSystem(endpoint_override=endpoint)
+    if os.environ.get("AWS_ACCESS_KEY_ID"):  # else the SDK looks for EC2's metadata all the same: 6 s in any other pod
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     return fs.S3FileSystem(
         endpoint_override=endpoint,
         region=os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1",

@@ -188,7 +188,7 @@ def running(
     status: dict[str, Any] = {"task": step.task, "step": name, "pid": os.getpid(), "started": step.started}
     _write_status(step, status)
     places = {each: artifact.uri for each, artifact in inputs.items()} if mirror else {}
-    with recorded(name, step.task), mirror.following() if mirror else nullcontext():
+    with recorded(step.task), mirror.following() if mirror else nullcontext():
         try:
             guard = CodeGuard(name, settings, key, step.inputs.values())
             yield step

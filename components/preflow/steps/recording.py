@@ -6,34 +6,59 @@ The process is started by its name, so what records a step is no part of the ste
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from preflow.steps.pod import in_pod
 
-LIVE = ("train_preference", "train_rl", "sft", "train_reward_model", "evaluate")
-"""Steps that take long enough to be looked at while they work."""
 RECORDER = "preflow.tracking.pod"
+LIVE_AFTER_SECONDS = 20.0
+"""A step that works for longer is recorded while it works; one that does not, by the run's last task alone."""
 LAST_SECONDS, FAILED_SECONDS = 15.0, 55.0
 """How long a pod waits for what is still to be written: at a step's end, and when the whole run has to be closed."""
 
 
 @contextmanager
-def recorded(step: str, task: str) -> Iterator[None]:
+def recorded(task: str) -> Iterator[None]:
     """While the block runs, if the pod's environment names a server. Nothing that goes wrong here concerns the step."""
     if not (in_pod() and os.environ.get("PREFLOW_TRACKING_URI")):
         yield
         return
-    live = _start("live", task) if step in LIVE else None
+    live = _Live(task)
     try:
         yield
     except BaseException as error:
-        _end(live, 0.0)
+        live.end(0.0)
         if not isinstance(error, SystemExit):  # else it was told to stop, and is tried again: its run stays open
             _end(_start("failed", task), FAILED_SECONDS)
         raise
-    _end(live, LAST_SECONDS)
+    live.end(LAST_SECONDS)
+
+
+class _Live:
+    """A recorder that starts when the step has worked for a while."""
+
+    def __init__(self, task: str):
+        self.task = task
+        self._process: subprocess.Popen[bytes] | None = None
+        self._is_over, self._lock = False, threading.Lock()
+        self._timer = threading.Timer(LIVE_AFTER_SECONDS, self._begin)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _begin(self) -> None:
+        with self._lock:
+            if not self._is_over:
+                self._process = _start("live", self.task)
+
+    def end(self, seconds: float) -> None:
+        """The step has ended; the recorder may take so long for what is left."""
+        self._timer.cancel()
+        with self._lock:
+            self._is_over = True
+        _end(self._process, seconds)
 
 
 def _start(mode: str, task: str) -> "subprocess.Popen[bytes] | None":
