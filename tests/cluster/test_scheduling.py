@@ -43,7 +43,7 @@ def devices(lab: Lab) -> Iterator[str]:
 
 def test_training_lands_on_the_node_with_the_device(lab: Lab, devices: str) -> None:
     (lab.desk.folder / "gpu.yaml").write_text(PROFILE)
-    lab.desk.run_file("gpu-run.yaml", hardware="gpu.yaml", loss={"beta": 0.17})
+    lab.desk.run_file("gpu-run.yaml", hardware="gpu.yaml", data={"heldout_fraction": 0.3})  # shared with no other test
     run = lab.submit("gpu-run.yaml")
     (pod,) = lab.pods(run["run"], "train-preference")
     container = next(each for each in pod.spec.containers if each.name == MAIN)
@@ -59,7 +59,7 @@ def test_training_lands_on_the_node_with_the_device(lab: Lab, devices: str) -> N
 
 def test_without_such_a_node_submit_says_so_before_anything_runs(lab: Lab) -> None:
     (lab.desk.folder / "nowhere.yaml").write_text(PROFILE)
-    lab.desk.run_file("nowhere-run.yaml", hardware="nowhere.yaml", loss={"beta": 0.18})
+    lab.desk.run_file("nowhere-run.yaml", hardware="nowhere.yaml")
     before = lab.bucket.names("runs")
     process = lab.desk.start("submit", "nowhere-run.yaml", "--json")
     _, errors = process.communicate(timeout=120)
