@@ -49,7 +49,13 @@ class BucketError(PreflowError):
 
 
 class ClusterError(PreflowError):
-    """A cluster does not answer, refuses, or lacks what a run needs: namespace, node, image, secret, MLflow."""
+    """A cluster does not answer, refuses, or lacks what a run needs: namespace, node, image, secret, MLflow.
+
+    `status` is the HTTP status of a refusal. `in_doubt`: what was asked for may have been done all the same."""
+
+    def __init__(self, text: str, status: int | None = None, in_doubt: bool = False):
+        super().__init__(text)
+        self.status, self.in_doubt = status, in_doubt
 
 
 class CodeChangedError(PreflowError):

@@ -102,6 +102,9 @@ class RoleHardware(Section):
         "on spot nodes of this provider: their label, their taint tolerated; needs retries",
         source="nodes that stay",
     )
+    autoscaled: bool = setting(
+        False, "nodes are added when a pod waits: that none matches now is no error", source="a typo waits for ever"
+    )
     timeout: Duration | None = setting(None, "an attempt's longest time, from the pod's start, e.g. 12h", source="none")
     retries: int = setting(0, "attempts after a failure; training resumes from its checkpoint", source="none", ge=0)
     backoff: Duration = setting("30s", "wait before the first retry", source="a node needs a moment to come back")

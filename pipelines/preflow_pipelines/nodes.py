@@ -15,7 +15,7 @@ def node_matches(role: RoleHardware, nodes: Sequence[Node]) -> str | None:
     """Why none of `nodes` (as the Kubernetes API writes them) can take a pod of `role`; None where one can.
 
     By what a node has, not by what is free on it now: pods wait for that. A node that is not ready, or that an autoscaler
-    would still add, is no match.
+    would still add, is no match (see RoleHardware.autoscaled).
     """
     if not nodes:
         return "the cluster has no nodes. Add one, or wait for one."

@@ -47,6 +47,8 @@ def _constants(task: str, profile: ClusterProfile, processes: int) -> dict[str, 
     found = {"PREFLOW_TASK": task, bucket.URI: profile.bucket, "PREFLOW_PROCESSES": str(processes)}
     if profile.bucket_endpoint:
         found[bucket.ENDPOINT] = profile.bucket_endpoint
+    if profile.bucket_region:
+        found["AWS_DEFAULT_REGION"] = profile.bucket_region
     if profile.mlflow:
         found["PREFLOW_TRACKING_URI"] = profile.mlflow
     return found

@@ -87,6 +87,9 @@ class ClusterProfile(Section):
         None, "address of the store, where it is not AWS's or Google's", source="none"
     )
     bucket_endpoint_here: str | None = setting(None, "the same, from this machine", source="bucket_endpoint")
+    bucket_region: str | None = setting(
+        None, "region of the bucket, for the pods, e.g. eu-central-1", source="us-east-1, which other stores ignore"
+    )
     bucket_secret: str | None = setting(
         None, "secret with AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for the pods", source="the pods' identity"
     )

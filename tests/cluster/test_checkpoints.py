@@ -45,4 +45,4 @@ def test_sigterm_and_sigkill(place: dict[str, str], tiny_model: Path, tiny_token
     assert [twin.end() for twin in twins] == [0, 0]
     assert sum("another run trains the same" in twin.log for twin in twins) == 1
     assert third.weights == twins[0].weights == twins[1].weights
-    assert not bucket.names("checkpoints"), "a published result needs no checkpoints"
+    assert len(bucket.names("checkpoints")) == 2, "the results have still to leave the pods"

@@ -16,6 +16,7 @@ from cluster.build_images import HERE, build_images
 from cluster.lab import MAIN, Lab, files_of
 from cluster.line import Line
 from journey_kit import executed
+from preflow.artifacts.digests import file_sha256
 from preflow.methods.catalogue import catalogue
 from preflow_pipelines.compile import write_pipeline
 from preflow_pipelines.hardware import Hardware
@@ -67,7 +68,13 @@ def test_what_the_bucket_holds_is_what_the_records_say(lab: Lab, first: dict[str
     assert record["uris"]["data"].startswith(f"{lab.profile.bucket}/artifacts/preflow/")
     assert (lab.folder(run) / "outputs" / "train-preference" / "trained" / "config.json").is_file()
     (lab.folder(run) / "outputs" / "import-data" / "data").write_bytes(b"damaged here")
-    lab.desk.call("pull", run, "--output", "import-data.data")
+    weights = lab.folder(run) / "outputs" / "train-preference" / "trained" / "model.safetensors"
+    before, digest = weights.read_bytes(), record["files"]["data"]["."]
+    weights.write_bytes(before[:-1])
+    for output in ("import-data.data", "train-preference.trained"):
+        lab.desk.call("pull", run, "--output", output)
+    assert file_sha256(lab.folder(run) / "outputs" / "import-data" / "data") == digest
+    assert weights.read_bytes() == before
     assert lab.desk.call("explain", run).count("executed") == 5
 
 

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from preflow.artifacts.bucket import ENDPOINT, SCHEMES, Bucket
+from preflow.artifacts.bucket import ENDPOINT, SCHEMES, URI, Bucket
 from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.files import publish_file
 from preflow.errors import ArtifactError, ModelError, SettingsError
@@ -98,7 +98,12 @@ def fetch(file: RemoteFile, target: Path) -> None:
             shutil.copyfile(file.uri.removeprefix(HERE), temporary)
         return
     bucket, key = _bucket(file.uri)
-    if bucket.version(key) != file.version:
+    version = bucket.version(key)
+    if version is None:
+        raise ArtifactError(
+            f"{file.uri}: is not there. Expected its version {file.version}. Mend the address, or put it back."
+        )
+    if version != file.version:
         raise ArtifactError(
             f"{file.uri}: was changed after the run was submitted. Expected its version {file.version}. Submit again."
         )
@@ -122,5 +127,11 @@ def _bucket(uri: str) -> tuple[Bucket, str]:
     if scheme not in SCHEMES:
         raise SettingsError(f"{uri}: expected {'://, '.join(SCHEMES)}://, or a path. Mend the address.")
     name, _, key = place.partition("/")
-    endpoint = os.environ.get(ENDPOINT) or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    return Bucket(f"{scheme}://{name}", endpoint), key.rstrip("/")
+    return Bucket(f"{scheme}://{name}", _endpoint(scheme)), key.rstrip("/")
+
+
+def _endpoint(scheme: str) -> str | None:
+    """Of the context's own store for addresses of its scheme, else where the AWS variables lead."""
+    if os.environ.get(URI, "").startswith(f"{scheme}://") and os.environ.get(ENDPOINT):
+        return os.environ[ENDPOINT]
+    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")

@@ -32,7 +32,7 @@ def load_function(path: str | Path, function: str, module: str, error: type[Pref
         raise error(
             f"{path}: imports {missing.name!r}, which is not installed. It is shipped as one file: install the library, "
             "or move what it needs from a neighbouring file into it."
-        ) from None
+        ) from missing
     except MISTAKES as mistake:
         raise error(f"{located(mistake, path)}. Mend the file; `preflow check` loads it too.") from None
     found = getattr(loaded, function, None)

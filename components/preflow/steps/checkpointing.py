@@ -4,7 +4,8 @@
     <bucket>/checkpoints/<lineage>/lease/...           which of the runs that train the same writes here
 
 Two runs of equal lineage train the same. The one that holds the lease keeps checkpoints. The other begins with what it finds
-there and writes nothing, until the holder is done or dead. A store that does not answer costs checkpoints, never the training;
+there and writes nothing, until the holder is done or dead. What is in the bucket outlives the training: its result has still
+to be carried out of the pod, and if that fails the next attempt has little to do. A run's last task deletes it. A store that does not answer costs checkpoints, never the training;
 at its start alone it is an error, while somebody may still be looking.
 
 A pod that is evicted has 30 s to save (terminationGracePeriodSeconds, which kfp-kubernetes cannot set), and less where the
@@ -50,11 +51,9 @@ class Checkpoints:
             self.store.upload(f"step-{number:08d}")
 
     def forget(self) -> None:
-        """The result is published: its checkpoints are of no more use."""
+        """The result is written: the checkpoints in the folder are of no more use."""
         if self.first:
             remove_checkpoints(self.folder)
-        if self.store:
-            self.store.forget()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -128,19 +127,8 @@ class _Store:
         for name in sorted(found - set(keep)):
             self.bucket.delete(f"{self.place}/{name}")
 
-    def forget(self) -> None:
-        """Delete all that is here, if it is this run's to delete."""
-        if not self.lease.held:
-            return
-        try:
-            for name in self.bucket.names(self.place):
-                if name.startswith("step-"):
-                    self.bucket.delete(f"{self.place}/{name}")
-        except BucketError as error:
-            self._warn(f"the checkpoints are left in the bucket: {error}")
-
     def leave(self) -> None:
-        """Let the next one in; of a training that is over nothing is left."""
+        """Let the next one in; where nothing was saved, nothing is left."""
         self.lease.release()
         with suppress(BucketError):
             if not self.bucket.entries(self.place):

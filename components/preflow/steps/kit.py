@@ -27,7 +27,7 @@ from preflow.errors import DataError, OwnCodeError, PreflowError
 from preflow.settings.section import Section
 from preflow.steps import pod
 from preflow.steps.guard import CodeGuard
-from preflow.steps.lifeline import Stopped, hold_on_to_launcher, stop_on_sigterm
+from preflow.steps.lifeline import Stopped, deferred_stop, hold_on_to_launcher, stop_on_sigterm
 from preflow.steps.recording import recorded
 
 SettingsT = TypeVar("SettingsT", bound=Section)
@@ -207,10 +207,11 @@ def running(
             if isinstance(error, SystemExit):  # its code may be 0, and the step is not done
                 raise _named(name, error) from error
             raise
-        status |= {"ended": time.time()}
-        _write_status(step, status)
-        if mirror:
-            mirror.record(_record(step, status, places, {**outputs, "journal": journal}))
+        with deferred_stop():  # the work is done: who is told to leave now has only to say so
+            status |= {"ended": time.time()}
+            _write_status(step, status)
+            if mirror:
+                mirror.record(_record(step, status, places, {**outputs, "journal": journal}))
 
 
 def _named(step: str, error: BaseException) -> BaseException:

@@ -72,9 +72,12 @@ class Mirror:
 
     def write(self, name: str, content: bytes) -> bool:
         """A file of the run; whether it was written."""
+        return self._put(f"runs/{self.run}/{name}", content)
+
+    def _put(self, name: str, content: bytes) -> bool:
         assert self.bucket is not None
         try:
-            self.bucket.write(f"runs/{self.run}/{name}", content)
+            self.bucket.write(name, content)
         except BucketError as error:
             if not self._said:
                 print(f"{time.strftime('%H:%M:%S')} WARNING: not reported: {error}", flush=True)
@@ -84,13 +87,12 @@ class Mirror:
 
     def record(self, record: Mapping[str, Any]) -> None:
         """How the task ended: for its run, and, if it succeeded, for every run that will reuse it."""
-        assert self.bucket is not None
         path = FOLDER / "steps" / f"{self.task}.record.json"
         replace_json(path, record)
         written = self.write(f"steps/{path.name}", path.read_bytes())
         lineage = os.environ.get("PREFLOW_LINEAGE")
         if written and lineage and record["state"] == "EXECUTED":
-            self.bucket.write(f"steps/{lineage}.json", path.read_bytes())
+            self._put(f"steps/{lineage}.json", path.read_bytes())
 
 
 def describe_files(path: Path) -> dict[str, str]:

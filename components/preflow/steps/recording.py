@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from preflow.steps.lifeline import Stopped, deferred_stop
 from preflow.steps.pod import in_pod
 
 RECORDER = "preflow.tracking.pod"
@@ -31,10 +32,13 @@ def recorded(task: str) -> Iterator[None]:
         yield
     except BaseException as error:
         live.end(0.0)
-        if not isinstance(error, SystemExit):  # else it was told to stop, and is tried again: its run stays open
+        if not isinstance(
+            error, (SystemExit, Stopped)
+        ):  # else it was told to leave, is tried again: its run stays open
             _end(_start("failed", task), FAILED_SECONDS)
         raise
-    live.end(LAST_SECONDS)
+    with deferred_stop():
+        live.end(LAST_SECONDS)
 
 
 class _Live:

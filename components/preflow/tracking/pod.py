@@ -79,8 +79,12 @@ def _close_run() -> None:
 def _close_failed(task: str) -> None:
     folder, about = _fetch("failed")
     _take_own(folder, task)
+    record = _record(folder, task)
+    if record is None or record["state"] != "FAILED":
+        _say(f"{task} left no word of a failure: the run is left open")
+        return
     _settle(folder, _upstream(folder, about, task))
-    _end(folder, _record(folder, task))
+    _end(folder, record)
 
 
 def _live_folder(task: str) -> Path:

@@ -4,7 +4,7 @@ import contextlib
 import importlib
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -37,13 +37,16 @@ def command(run_file: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         click.echo(f"{run_file}: ok")
 
 
-def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool, fetch: bool = True) -> list[Any]:
+def report_problems(
+    run_file: Path, overrides: tuple[str, ...], as_json: bool, pods_have: Collection[str] | None = None
+) -> list[Any]:
     """Print the problems of a run file and leave with 2. Where there are none: what each role needs of memory at most.
 
-    Without `fetch`, rows and weights that lie elsewhere are left to the steps that read them.
+    For pods, which have these variables by secrets, rows and weights that lie elsewhere are left to the steps that read
+    them, and a library that only their images may have is said and no problem.
     """
     with contextlib.redirect_stdout(sys.stderr):  # files of the user's may print when they are loaded
-        problems, total, memory = _collect(run_file, overrides, fetch)
+        problems, total, memory = _collect(run_file, overrides, pods_have)
     if not as_json:
         for need in memory:
             click.echo(f"memory of {need.role}: {need}", err=True)
@@ -61,7 +64,9 @@ def report_problems(run_file: Path, overrides: tuple[str, ...], as_json: bool, f
     raise click.exceptions.Exit(2)
 
 
-def _collect(run_file: Path, overrides: tuple[str, ...], fetch: bool) -> tuple[list[Problem], int, list[Any]]:
+def _collect(
+    run_file: Path, overrides: tuple[str, ...], pods_have: Collection[str] | None
+) -> tuple[list[Problem], int, list[Any]]:
     """The first problems of every part, how many there are in all, and each role's largest need of memory."""
     from preflow.settings.plan import make_plan
     from preflow.settings.runfile import load_run_file
@@ -77,7 +82,7 @@ def _collect(run_file: Path, overrides: tuple[str, ...], fetch: bool) -> tuple[l
     problems: list[Problem] = []
     memory: list[Any] = []
     total = 0
-    for part in _parts(plan, hardware, memory, fetch):
+    for part in _parts(plan, hardware, memory, pods_have):
         try:
             part()
         except DataError as error:
@@ -95,7 +100,7 @@ def _problem(run_file: Path, code: str, text: str) -> Problem:
     return Problem(str(run_file), 0, code, (found + stop).strip() or fix, fix if found else "Mend it and check again.")
 
 
-def _parts(plan: Any, hardware: Any, memory: list[Any], fetch: bool) -> Iterator[Any]:
+def _parts(plan: Any, hardware: Any, memory: list[Any], pods_have: Collection[str] | None) -> Iterator[Any]:
     """The checks, each a function that raises. What is fetched or copied goes where a run would put it."""
     from preflow.models.judge_llm import read_key
     from preflow.models.judges import MatrixJudge
@@ -110,7 +115,7 @@ def _parts(plan: Any, hardware: Any, memory: list[Any], fetch: bool) -> Iterator
     with tempfile.TemporaryDirectory() as folder, open_store(home(), lambda text: click.echo(text, err=True)) as store:
         model: list[Path] = []
         facts: dict[str, Facts] = {}
-        left = {name for name, spec in plan.inputs.items() if not fetch and is_remote(spec)}
+        left = {name for name, spec in plan.inputs.items() if pods_have is not None and is_remote(spec)}
         yield lambda: model.append(store.local_model(plan.inputs["model"].source, weights="model" not in left))
         for each in model:  # none where it was not found
             yield lambda each=each: _check_model(each, "model" in left)
@@ -130,14 +135,16 @@ def _parts(plan: Any, hardware: Any, memory: list[Any], fetch: bool) -> Iterator
         yield from (lambda text=text: _refuse(text) for text in lacking(plan.run_file, facts))
         if LOSS_FILE in plan.inputs:
             yield lambda: _check_loss(plan)
+        where = _check_function if pods_have is None else _check_function_of_pods
         for name in ("scorer", "judge", "pair_judge", RULE_FILE):
             spec = plan.inputs.get(name)
             if spec and spec.source and spec.source.endswith(".json"):
                 yield lambda spec=spec: MatrixJudge.load(spec.source)
             elif spec and spec.source:
-                yield lambda name=name, spec=spec: _check_function(name, *spec.source.rpartition(":")[::2])
+                yield lambda name=name, spec=spec: where(name, *spec.source.rpartition(":")[::2])
         if plan.run_file.judge and plan.run_file.judge.endpoint:
-            yield lambda: read_key(plan.run_file.judge.endpoint.key_variable)
+            variable = plan.run_file.judge.endpoint.key_variable
+            yield lambda: read_key(variable) if pods_have is None else _check_secret(variable, pods_have)
 
 
 def _refuse(text: str) -> None:
@@ -182,6 +189,23 @@ def _check_function(name: str, place: str, function: str) -> None:
     load(place, function, JUDGE if name == "pair_judge" else SCORER)
 
 
+def _check_function_of_pods(name: str, place: str, function: str) -> None:
+    try:
+        _check_function(name, place, function)
+    except PreflowError as error:
+        if not isinstance(error.__cause__, ModuleNotFoundError):
+            raise
+        click.echo(f"not checked here: {error} The pods' image must have it (containers/README.md).", err=True)
+
+
+def _check_secret(variable: str | None, pods_have: Collection[str]) -> None:
+    if variable and variable not in pods_have:
+        raise SettingsError(
+            f"judge.endpoint.key_variable: pods have no {variable}. Expected it among the context's secrets. Add it: "
+            f"preflow context add ... --secret {variable}=SECRET/KEY"
+        )
+
+
 def _load_from_module(name: str, function: str, takes: Sequence[str]) -> None:
     """What a step does by a file of one line, here with words about the module."""
     from preflow.errors import ScorerError
@@ -191,7 +215,7 @@ def _load_from_module(name: str, function: str, takes: Sequence[str]) -> None:
         module = importlib.import_module(name)
     except MISTAKES as error:
         said = f"{name}:{function}: the module cannot be imported ({type(error).__name__}: {error})"
-        raise ScorerError(f"{said}. Install it, or name a file of yours: FILE.py:FUNCTION.") from None
+        raise ScorerError(f"{said}. Install it, or name a file of yours: FILE.py:FUNCTION.") from error
     if not callable(getattr(module, function, None)):
         raise ScorerError(f"{name}:{function}: the module has no function {function!r}. Name one that it has.")
     expect_parameters(getattr(module, function), takes, f"{name}:{function}", ScorerError)

@@ -42,7 +42,8 @@ def command(run_file: Path, overrides: tuple[str, ...], context: str | None, wai
         click.echo(text, err=True)
 
     connection = Connection.of(home(), context)
-    report_problems(run_file, overrides, as_json, fetch=False)
+    connection.lend_store()
+    report_problems(run_file, overrides, as_json, connection.profile.secrets)
     submission = prepare(run_file, overrides, connection, home(), say)
     follow(start(submission, connection, home()), connection, wait, as_json)
 

@@ -32,9 +32,9 @@ def refresh(folders: list[Any]) -> None:
         if context in silent:
             continue
         try:
-            if context not in connections:
-                connections[context] = Connection.of_run(home(), folder)
-            sync_run(folder, connections[context])
+            connection = Connection.of_run(home(), folder)
+            sync_run(folder, connections.setdefault(context, connection))
         except PreflowError as error:
-            silent.add(context)
+            if context in connections:  # else it leads elsewhere for this run alone
+                silent.add(context)
             click.echo(f"{folder.id}: as it was when it was last seen. {error}", err=True)

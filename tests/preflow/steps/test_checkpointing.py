@@ -21,6 +21,7 @@ from preflow.errors import BucketError
 from preflow.settings.train import TrainSettings
 from preflow.steps import pod
 from preflow.steps.kit import Step
+from preflow.steps.track.step import forget_checkpoints
 from preflow.steps.train_preference.step import run
 from preflow.training.loop import Trainer
 
@@ -84,7 +85,7 @@ def pods(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Path, monkeypatch: py
 
 
 def test_an_attempt_goes_on_from_the_bucket_alone(pods: Pods) -> None:
-    """12 steps, a checkpoint every 4; two are kept; a published result leaves nothing behind."""
+    """12 steps, a checkpoint every 4; two are kept, also when the result is written: it has still to leave the pod."""
     pods.train(lineage="another")
     whole = pods.weights
     pods.train(stop_after=2)
@@ -94,7 +95,23 @@ def test_an_attempt_goes_on_from_the_bucket_alone(pods: Pods) -> None:
     log = pods.train()
     assert "resumed at step 8" in log and "step-00000008 fetched" in log
     assert pods.weights == whole
-    assert not pods.bucket.names("checkpoints")
+    assert "resumed at step 8" in pods.train(), "the launcher did not bring it away"
+    assert pods.weights == whole and pods.steps() == {"step-00000004", "step-00000008"}
+
+
+def test_the_last_task_of_a_run_deletes_them(pods: Pods) -> None:
+    """Not those of other runs, and not while another run trains the same."""
+    pods.train(stop_after=6)
+    pods.train(lineage="another", stop_after=6)
+    tasks = {"train-preference": {"lineage": LINEAGE}, "evaluate": {"lineage": "of no training"}}
+    pods.bucket.write_json("runs/r1/run.json", {"tasks": tasks})
+    other = Lease(pods.bucket, f"{PLACE}/lease", "r0.train-preference")
+    assert other.keep()
+    forget_checkpoints()
+    assert pods.steps() == {"step-00000004"}
+    other.release()
+    forget_checkpoints()
+    assert pods.bucket.names("checkpoints") == ["another"]
 
 
 def test_what_is_not_whole_is_passed_over(pods: Pods) -> None:
@@ -113,7 +130,6 @@ def test_what_is_not_whole_is_passed_over(pods: Pods) -> None:
     log = pods.train()
     assert "resumed at step 4" in log
     assert pods.weights == whole
-    assert not pods.steps()
 
 
 def test_another_run_of_the_same_training(pods: Pods) -> None:

@@ -69,7 +69,7 @@ def explained(profile: ClusterProfile, doing: str) -> Iterator[None]:
         with asking(api_service(profile)):
             yield
     except ClusterError as error:
-        raise ClusterError(f"{doing}: {error}") from None
+        raise ClusterError(f"{doing}: {error}", error.status, error.in_doubt) from None
 
 
 def kfp_client(profile: ClusterProfile) -> kfp.Client:

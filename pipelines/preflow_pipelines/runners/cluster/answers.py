@@ -41,7 +41,7 @@ def asking(service: Service) -> Iterator[None]:
         said = explain(error, service)
         if said is None:
             raise
-        raise ClusterError(said) from None
+        raise ClusterError(said, _status(error), _in_doubt(error)) from None
 
 
 def explain(error: BaseException, service: Service) -> str | None:
@@ -102,6 +102,23 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
         yield each
         inner = [getattr(each, "reason", None), *each.args, each.__cause__, each.__context__]
         todo += [one for one in inner if isinstance(one, BaseException)]
+
+
+def _status(error: BaseException) -> int | None:
+    """The HTTP status that the service answered with; None for no answer, and for a 404 of somebody else's server."""
+    for each in _chain(error):
+        status = getattr(each, "status", None)
+        if isinstance(status, int) and status:
+            return None if status == 404 and _message(each) in ("", "Not Found") else status
+    return None
+
+
+def _in_doubt(error: BaseException) -> bool:
+    """Whether a request may have arrived: its answer did not come in time, or was lost on its way."""
+    kinds = ("ReadTimeoutError", "ProtocolError", "RemoteDisconnected")
+    return any(type(each).__name__ in kinds or isinstance(each, ConnectionResetError) for each in _chain(error)) or (
+        _status(error) in (502, 504)
+    )
 
 
 def _network(error: BaseException) -> str:

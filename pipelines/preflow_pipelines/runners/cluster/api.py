@@ -62,6 +62,13 @@ class Api:
             )
         return str(found.run_id)
 
+    def find_run(self, name: str) -> str | None:
+        """The id of a run by the name it was given; None if none of the latest has it."""
+        with self._explained(f"looking for run {name}"):
+            namespace = self.profile.namespace if self.client.get_kfp_healthz().multi_user else None
+            found = self.client.list_runs(page_size=50, sort_by="created_at desc", namespace=namespace).runs
+        return next((str(each.run_id) for each in found or [] if each.display_name == name), None)
+
     def run_url(self, run: str) -> str:
         """The run's page in the web interface."""
         if not self.profile.api:  # reached through the Kubernetes API, which shows no pages

@@ -1,9 +1,10 @@
 """A cluster as a context names it: its API, its bucket, its pods."""
 
+import os
 from functools import cached_property
 from pathlib import Path
 
-from preflow.artifacts.bucket import Bucket
+from preflow.artifacts.bucket import ENDPOINT, URI, Bucket
 from preflow.errors import ClusterError
 from preflow_pipelines.profile import ClusterProfile, load_profile
 from preflow_pipelines.runners.cluster.api import Api
@@ -39,9 +40,19 @@ class Connection:
     def api(self) -> Api:
         return Api(self.profile)
 
+    def sign_in_again(self) -> None:
+        """With the next question to the API."""
+        self.__dict__.pop("api", None)
+
     @cached_property
     def bucket(self) -> Bucket:
         return Bucket(self.profile.bucket, self.profile.bucket_endpoint_here or self.profile.bucket_endpoint)
+
+    def lend_store(self) -> None:
+        """From now on, addresses of inputs lead in this process where they lead in pods: to this store, if they name it."""
+        os.environ[URI] = self.profile.bucket
+        if endpoint := self.bucket.endpoint:
+            os.environ[ENDPOINT] = endpoint
 
     @cached_property
     def pods(self) -> Pods:

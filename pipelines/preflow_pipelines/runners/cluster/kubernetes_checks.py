@@ -152,8 +152,11 @@ def _nodes(
         return
     nodes = core.api_client.sanitize_for_serialization(answer.items)
     for role, asked in asking_roles.items():
-        why = why_no_node(asked, nodes)
-        yield problem(f"node for {role}", why) if why else ok(f"node for {role}", "there is one")
+        why, name = why_no_node(asked, nodes), f"node for {role}"
+        if why and asked.autoscaled:
+            yield not_checked(name, f"not now: {why}", "Its pods wait until the autoscaler has added one.")
+        else:
+            yield problem(name, why) if why else ok(name, "there is one")
 
 
 def _list(names: Any) -> str:

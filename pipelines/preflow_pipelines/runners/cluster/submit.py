@@ -17,7 +17,7 @@ import yaml
 
 from preflow import __version__
 from preflow.artifacts.bucket import Bucket
-from preflow.errors import BucketError, PreflowError, SettingsError
+from preflow.errors import BucketError, ClusterError, PreflowError, SettingsError
 from preflow.settings.plan import Plan, make_plan
 from preflow.settings.runfile import load_run_file
 from preflow.tracking.runs import CLUSTER
@@ -33,6 +33,7 @@ from preflow_pipelines.runners.sources import source_as_json
 from preflow_pipelines.runners.tasks import tasks_of
 
 MAX_PARAMETERS = 120_000  # bytes as JSON; the backend passes them on a command line of at most 128 KiB
+LOST_SECONDS = 5.0  # for an API that is slow to make what it was asked for
 Say = Callable[[str], None]
 
 
@@ -130,7 +131,8 @@ def start(
     parent: str | None = None,
     relation: str | None = None,
 ) -> RunFolder:
-    """Create the run. Raises ClusterError, and leaves nothing behind, if the API refuses it."""
+    """Create the run. Raises ClusterError, and leaves nothing behind, if the API refuses it; where it is not known whether
+    there will be a run, what such a run reads stays in the bucket."""
     _refuse_too_large(submission.arguments)
     folder = new_run_folder(home)
     about, package = _write(submission, folder, parent, relation)
@@ -140,13 +142,11 @@ def start(
             bucket.upload(folder.path / name, f"runs/{folder.id}/{name}")
         seen_from_pods = about["tracking"] | {"uri": connection.profile.mlflow}
         bucket.write_json(f"runs/{folder.id}/run.json", about | {"tracking": seen_from_pods})
-        name, experiment = f"{about['method']}-{folder.id}", about["tracking"]["experiment"]
-        made = connection.api.create_run(
-            package, submission.arguments, name=name, experiment=experiment, root=bucket.uri_of("artifacts")
-        )
-    except PreflowError:
-        with contextlib.suppress(BucketError):
-            bucket.delete(f"runs/{folder.id}")
+        made = _create(connection, package, submission.arguments, about)
+    except PreflowError as error:
+        if not (isinstance(error, ClusterError) and error.in_doubt):
+            with contextlib.suppress(BucketError):
+                bucket.delete(f"runs/{folder.id}")
         shutil.rmtree(folder.path)
         raise
     where = {
@@ -158,10 +158,30 @@ def start(
         "endpoint": bucket.endpoint,
         "pipeline": PIPELINE_NAME,
     }
-    bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
     folder.write(CLUSTER, where)
     folder.write("run.json", about)  # last: what has one is a run
+    with contextlib.suppress(BucketError):  # the run is there: for its pods this is a comfort
+        bucket.write_json(f"runs/{folder.id}/{CLUSTER}", where)
     return folder
+
+
+def _create(connection: Connection, package: Path, arguments: Mapping[str, str], about: Mapping[str, Any]) -> str:
+    """The run's id at the API. Of an answer that was lost the run itself tells, if it is there by now."""
+    name, experiment = f"{about['method']}-{about['id']}", about["tracking"]["experiment"]
+    root = connection.bucket.uri_of("artifacts")
+    try:
+        return connection.api.create_run(package, arguments, name=name, experiment=experiment, root=root)
+    except ClusterError as error:
+        if not error.in_doubt:
+            raise
+        time.sleep(LOST_SECONDS)
+        with contextlib.suppress(ClusterError):
+            if made := connection.api.find_run(name):
+                return made
+        raise ClusterError(
+            f"{error} It may have begun all the same: before you submit again, look for {name!r} in the web interface.",
+            in_doubt=True,
+        ) from None
 
 
 def _write(

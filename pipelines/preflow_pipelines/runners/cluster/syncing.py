@@ -9,6 +9,7 @@ from typing import Any
 
 from preflow.artifacts.bucket import Bucket
 from preflow.artifacts.files import write_json
+from preflow.errors import ClusterError
 from preflow.tracking.from_bucket import fetch_outputs, fetch_run, record_of_killed, settle_reused
 from preflow_pipelines.runners.cluster.api import RunState, TaskState
 from preflow_pipelines.runners.cluster.connection import Connection
@@ -16,13 +17,15 @@ from preflow_pipelines.runners.cluster.failures import why_it_failed
 from preflow_pipelines.runners.folder import RunFolder
 
 END = "end.json"
+GONE = RunState("CANCELLED", None, {}, {})
+DELETED = {"type": "Deleted", "user": True, "message": "the run was deleted in Kubeflow Pipelines", "problems": []}
 
 
 def sync_run(folder: RunFolder, connection: Connection) -> RunState:
     """Fetch what is new; once the run is over, say so in end.json, here and in the bucket. Returns its state."""
     where = folder.cluster
     assert where is not None, "not a run on a cluster"
-    state = connection.api.state(where["kfp_run"])
+    state = _state(connection, where["kfp_run"])
     bucket = connection.bucket
     fetch_run(bucket, folder.id, folder.path)
     _settle(folder, bucket, state)
@@ -30,10 +33,23 @@ def sync_run(folder: RunFolder, connection: Connection) -> RunState:
         _settle_failures(folder, connection, state)
     fetch_outputs(bucket, folder.path)
     if state.over and folder.read(END) is None:
-        end = {"state": state.over, "error": _error(folder), "ended": state.ended or time.time()}
+        end = {
+            "state": state.over,
+            "error": _error(folder) or (DELETED if state == GONE else None),
+            "ended": state.ended or time.time(),
+        }
         folder.write(END, end)
         bucket.write_json(f"runs/{folder.id}/{END}", end)
     return state
+
+
+def _state(connection: Connection, run: str) -> RunState:
+    try:
+        return connection.api.state(run)
+    except ClusterError as error:
+        if error.status == 404:
+            return GONE
+        raise
 
 
 def _settle(folder: RunFolder, bucket: Bucket, state: RunState) -> None:

@@ -40,6 +40,10 @@ class Watch:
             except (ClusterError, BucketError) as error:
                 if not lost:
                     self.observer.message(f"{error} The run goes on; waiting for an answer (Ctrl-C leaves it alone).")
+                if (
+                    isinstance(error, ClusterError) and error.status == 401
+                ):  # what one signs in with lasts an hour or so
+                    self.connection.sign_in_again()
                 wait, lost = min(wait * 2, LONGEST_SECONDS), True
                 time.sleep(wait)
                 continue
