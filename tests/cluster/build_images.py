@@ -1,6 +1,7 @@
 """Build the three images, push them to a registry beside the node, let the node pull them, and write their lock.
 
     python tests/cluster/build_images.py LOCK [ROOT]     ROOT: another checkout to build from, e.g. one with changed code
+    python tests/cluster/build_images.py                 what building takes, and no image: can it be had here?
 
 From an empty Debian machine: buildah, mmdebstrap and docker-registry are installed, the base image is made (python:3.11-slim
 cannot be had everywhere), wheels come from wherever pip finds them. Kept under $PREFLOW_IMAGES_CACHE, or ~/.cache: a second
@@ -155,13 +156,20 @@ def pull(lock: Path) -> None:
     run(*kubectl, "delete", "--wait=false", *pods)
 
 
-def build_images(lock: Path, root: Path = HERE) -> None:
-    """Write the lock of images built from `root` that the node has."""
+@contextmanager
+def tools() -> Iterator[None]:
+    """What building takes, for one at a time."""
     KEPT.mkdir(parents=True, exist_ok=True)
     with (KEPT / "one-at-a-time").open("w") as one:
         fcntl.flock(one, fcntl.LOCK_EX)
         install()
         make_base()
+        yield
+
+
+def build_images(lock: Path, root: Path = HERE) -> None:
+    """Write the lock of images built from `root` that the node has."""
+    with tools():
         build_once(lock, root)
 
 
@@ -179,4 +187,8 @@ def build_once(lock: Path, root: Path) -> None:
 
 
 if __name__ == "__main__":
-    build_images(Path(sys.argv[1]), *(Path(each).resolve() for each in sys.argv[2:3]))
+    if arguments := [Path(each).resolve() for each in sys.argv[1:3]]:
+        build_images(*arguments)
+    else:
+        with tools():
+            say("images can be built here")

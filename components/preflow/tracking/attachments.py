@@ -58,7 +58,7 @@ def dataset_of(view: RunView, task: TaskView, argument: str, context: str) -> di
 def _dataset(view: RunView, path: str, context: str) -> tuple[str, str]:
     """Name and digest of the rows in `path`: the sha256 in its task's record, or else the digest of the inputs."""
     for task in view.tasks:
-        for output, place in task.outputs.items():
+        for output, place in task.uris.items():
             if place == path:
                 entry = task.files.get(output, {}).get(".")
                 sha256 = entry["sha256"] if isinstance(entry, Mapping) else entry

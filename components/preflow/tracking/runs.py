@@ -41,6 +41,8 @@ class TaskView:
     files: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     origin: str | None = None
     error: Mapping[str, Any] | None = None
+    uris: Mapping[str, str] = field(default_factory=dict)
+    """Where the outputs were written, as arguments name them, wherever they are now."""
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class RunReader:
                 record.get("files") or {},
                 record.get("origin"),
                 error or None,
+                record.get("uris", record["outputs"]),
             )
         if status is None:
             return None
