@@ -41,6 +41,13 @@ def describe_folder(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
+def file_digests(place: Path) -> dict[str, str]:
+    """sha256 by relative name, of what the files hold and not of what a manifest claims; "." for a single file."""
+    if place.is_dir():
+        return {name: entry["sha256"] for name, entry in describe_folder(place).items()}
+    return {".": file_sha256(place)} if place.is_file() else {}
+
+
 def write_manifest(folder: str | Path, facts: dict[str, Any] | None = None) -> Manifest:
     """Describe all files that are in `folder` now."""
     folder = Path(folder)

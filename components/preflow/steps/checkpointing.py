@@ -5,8 +5,10 @@
 
 Two runs of equal lineage train the same. The one that holds the lease keeps checkpoints. The other begins with what it finds
 there and writes nothing, until the holder is done or dead. What is in the bucket outlives the training: its result has still
-to be carried out of the pod, and if that fails the next attempt has little to do. A run's last task deletes it. A store that does not answer costs checkpoints, never the training;
-at its start alone it is an error, while somebody may still be looking.
+to be carried out of the pod, and if that fails the next attempt has little to do. A run's last task deletes it.
+
+A store that does not answer costs checkpoints, never the training; at its start alone it is an error, while somebody may
+still be looking.
 
 A pod that is evicted has 30 s to save (terminationGracePeriodSeconds, which kfp-kubernetes cannot set), and less where the
 launcher of Kubeflow Pipelines, the container's first process but one, ends of the same signal: then the last checkpoint counts.

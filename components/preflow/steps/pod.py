@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.bucket import Bucket
-from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.files import replace_json
 from preflow.errors import ArtifactError, BucketError
 
@@ -97,14 +96,9 @@ class Mirror:
 
 def describe_files(path: Path) -> dict[str, str]:
     """sha256 by relative name; "." for a single file. A folder's manifest knows them."""
-    from preflow.artifacts.manifest import describe_folder, read_manifest
+    from preflow.artifacts.manifest import file_digests, read_manifest
 
-    if not path.exists():
-        return {}
-    if path.is_file():
-        return {".": file_sha256(path)}
     try:
-        files = read_manifest(path).files
+        return {name: entry["sha256"] for name, entry in read_manifest(path).files.items()}
     except ArtifactError:
-        files = describe_folder(path)
-    return {name: entry["sha256"] for name, entry in files.items()}
+        return file_digests(path)

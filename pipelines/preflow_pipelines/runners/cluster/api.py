@@ -47,11 +47,14 @@ class Api:
     def _explained(self, doing: str) -> AbstractContextManager[None]:
         return explained(self.profile, doing)
 
+    def _namespace(self) -> str | None:
+        """As the API wants it named: not at all where it has one user."""
+        return self.profile.namespace if self.client.get_kfp_healthz().multi_user else None
+
     def create_run(self, package: Path, arguments: Mapping[str, str], *, name: str, experiment: str, root: str) -> str:
         """The id of a new run of a compiled pipeline."""
         with self._explained("creating the run"), contextlib.redirect_stdout(io.StringIO()):  # kfp prints its own links
-            namespace = self.profile.namespace if self.client.get_kfp_healthz().multi_user else None
-            made = self.client.create_experiment(experiment, namespace=namespace)
+            made = self.client.create_experiment(experiment, namespace=self._namespace())
             found = self.client.run_pipeline(
                 made.experiment_id,
                 name,
@@ -65,8 +68,7 @@ class Api:
     def find_run(self, name: str) -> str | None:
         """The id of a run by the name it was given; None if none of the latest has it."""
         with self._explained(f"looking for run {name}"):
-            namespace = self.profile.namespace if self.client.get_kfp_healthz().multi_user else None
-            found = self.client.list_runs(page_size=50, sort_by="created_at desc", namespace=namespace).runs
+            found = self.client.list_runs(page_size=50, sort_by="created_at desc", namespace=self._namespace()).runs
         return next((str(each.run_id) for each in found or [] if each.display_name == name), None)
 
     def run_url(self, run: str) -> str:

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from preflow.artifacts.digests import file_sha256
 from preflow.artifacts.files import clear, write_json
-from preflow.artifacts.manifest import describe_folder
+from preflow.artifacts.manifest import file_digests
 from preflow.errors import ArtifactError
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.folder import RunFolder
@@ -20,7 +19,7 @@ def pull(
     uri = record.get("uris", record["outputs"])[output]
     target = (into / f"{task}.{output}") if into else folder.path / "outputs" / task / output
     expected = record["files"].get(output, {})
-    if not (_digests(target) == expected and expected):
+    if not expected or file_digests(target) != expected:
         clear(target)
         say(f"fetching {uri}")
         connection.bucket.download(connection.bucket.name_of(uri), target)
@@ -31,15 +30,8 @@ def pull(
     return target
 
 
-def _digests(place: Path) -> dict[str, str]:
-    """sha256 by relative name, of what the files hold and not of what a manifest claims; "." for a single file."""
-    if place.is_dir():
-        return {name: entry["sha256"] for name, entry in describe_folder(place).items()}
-    return {".": file_sha256(place)} if place.is_file() else {}
-
-
 def _refuse_damaged(target: Path, expected: dict[str, str], uri: str) -> None:
-    found = _digests(target)
+    found = file_digests(target)
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if expected and wrong:
         clear(target)
