@@ -155,7 +155,7 @@ class Bucket:
             self._download_file(name, temporary)
 
     def delete(self, name: str) -> None:
-        """An object, or all below a "folder". What is not there is no error."""
+        """An object, or all below a "folder", its manifest.json first. What is not there is no error."""
         from pyarrow import fs
 
         path = f"{self._place}/{name}"
@@ -164,6 +164,8 @@ class Bucket:
             if kind == fs.FileType.File:
                 self._files.delete_file(path)
             elif kind == fs.FileType.Directory:
+                with contextlib.suppress(FileNotFoundError):
+                    self._files.delete_file(f"{path}/manifest.json")
                 inside = self._files.get_file_info(fs.FileSelector(path, recursive=True, allow_not_found=True))
                 folders = [path, *(each.path for each in inside if each.type == fs.FileType.Directory)]
                 for folder in sorted(folders, key=len, reverse=True):  # a store with real folders wants them empty

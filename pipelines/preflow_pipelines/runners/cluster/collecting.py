@@ -70,7 +70,6 @@ def free_in_bucket(
         if each.name not in needless:
             continue
         try:
-            bucket.delete(f"{each.name}/manifest.json")  # first: what has one is taken for whole
             bucket.delete(each.name)
             yield each, ""
         except BucketError as error:
