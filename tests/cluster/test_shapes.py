@@ -1,16 +1,33 @@
-"""A workflow of every other shape as pods, from what `init` writes: unlearning, stages, RL, and rounds with a history."""
+"""A workflow of every other shape as pods, from what `init` writes: unlearning, stages, RL, and rounds with a history.
+
+The one of unlearning has a hardware profile, on a node with labels and advertised devices.
+"""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import tiny
-from cluster.lab import Lab
+from cluster.lab import MAIN, Lab
 from journey_kit import executed
 
 pytestmark = pytest.mark.cluster
+GPU = "example.com/gpu"
+LABEL = "preflow-test/accelerator"
+HARDWARE = f"""
+train:
+  accelerator: {GPU}
+  node_selector: {{{LABEL}: h100}}
+  tolerations: [{{key: nvidia.com/gpu, operator: Exists, effect: NoSchedule}}]
+  cpu: 500m
+  memory: 3Gi
+  shared_memory: 64Mi
+  retries: 1
+generate: {{memory: 3Gi}}
+"""
 
 QUICK = {
     "model": "./model",
@@ -20,7 +37,7 @@ QUICK = {
 }
 TRAIN = {"train.learning_rate": 1e-3, "train.batch_size": 6}
 SHAPES: dict[str, dict[str, Any]] = {
-    "npo": TRAIN | {"unlearning.max_new_tokens": 6, "train.epochs": 2},
+    "npo": TRAIN | {"hardware": "gpu.yaml", "unlearning.max_new_tokens": 6, "train.epochs": 2},
     "sdpo": TRAIN | {"stages.control": False},
     "rlhf": {
         "data.heldout_fraction": 0.2, "reward_model.learning_rate": 3e-3, "reward_model.batch_size": 8, "rl.rollouts": 2,
@@ -63,15 +80,60 @@ def options(settings: dict[str, Any]) -> list[str]:
     return [part for name, value in (QUICK | settings).items() for part in ("--set", f"{name}={json.dumps(value)}")]
 
 
-def test_each_runs(lab: Lab) -> None:
-    """At once; what a step makes there and here is compared elsewhere."""
+@pytest.fixture(scope="module")
+def devices(lab: Lab) -> Iterator[str]:
+    """A node with a label and two devices, which nobody has: the scheduler counts them all the same."""
+    node = lab.core.list_node().items[0].metadata.name
+
+    def advertise(count: str | None, label: str | None) -> None:
+        lab.core.patch_node_status(node, {"status": {"capacity": {GPU: count}}})
+        lab.core.patch_node(node, {"metadata": {"labels": {LABEL: label}}})
+
+    advertise("2", "h100")
+    lab.until("devices that can be had", lambda: GPU in lab.core.read_node(node).status.allocatable)
+    yield node
+    advertise(None, None)
+
+
+@pytest.fixture(scope="module")
+def runs(lab: Lab, devices: str) -> dict[str, dict[str, Any]]:
+    """All at once."""
     write_rows(lab.desk.folder)
+    (lab.desk.folder / "gpu.yaml").write_text(HARDWARE)
     going = {}
     for method, settings in SHAPES.items():
         (lab.desk.folder / f"{method}.yaml").write_text(lab.desk.call("init", method))
         going[method] = lab.start(f"{method}.yaml", *options(settings))
-    for method, process in going.items():
-        run = lab.finish(process)
-        done = executed(run)
-        assert STEPS[method] < done and done == {step["name"] for step in run["steps"]}
-        assert any(name.startswith("eval/") for name in run["metrics"])
+    return {method: lab.finish(process) for method, process in going.items()}
+
+
+@pytest.mark.parametrize("method", SHAPES)
+def test_each_runs(runs: dict[str, dict[str, Any]], method: str) -> None:
+    """What a step makes there and here is compared elsewhere."""
+    done = executed(runs[method])
+    assert STEPS[method] < done and done == {step["name"] for step in runs[method]["steps"]}
+    assert any(name.startswith("eval/") for name in runs[method]["metrics"])
+
+
+def test_training_lands_on_the_node_with_the_device(lab: Lab, devices: str, runs: dict[str, dict[str, Any]]) -> None:
+    """Asked of the pod that really ran."""
+    (pod,) = lab.pods(runs["npo"]["run"], "train-preference")
+    container = next(each for each in pod.spec.containers if each.name == MAIN)
+    assert pod.spec.node_name == devices and pod.spec.node_selector == {LABEL: "h100"}
+    assert container.resources.limits[GPU] == "1" and container.resources.requests["cpu"] == "500m"
+    assert container.resources.limits["memory"] == "3Gi"
+    assert any(each.key == "nvidia.com/gpu" and each.operator == "Exists" for each in pod.spec.tolerations)
+    volumes = {mount.mount_path: mount.name for mount in container.volume_mounts}
+    shared = next(each for each in pod.spec.volumes if each.name == volumes["/dev/shm"])
+    assert shared.empty_dir.medium == "Memory" and shared.empty_dir.size_limit == "64Mi"
+    assert container.security_context.capabilities.drop == ["ALL"]
+
+
+def test_without_such_a_node_submit_says_so_before_anything_runs(lab: Lab) -> None:
+    (lab.desk.folder / "nowhere.yaml").write_text(HARDWARE.replace(LABEL, f"{LABEL}-elsewhere"))
+    lab.desk.run_file("nowhere-run.yaml", hardware="nowhere.yaml")
+    before = lab.bucket.names("runs")
+    process = lab.desk.start("submit", "nowhere-run.yaml", "--json")
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2 and f"{LABEL}-elsewhere" in errors and "Traceback" not in errors
+    assert lab.bucket.names("runs") == before

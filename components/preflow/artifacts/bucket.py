@@ -155,10 +155,10 @@ class Bucket:
             self._download_file(name, temporary)
 
     def delete(self, name: str) -> None:
-        """An object, or all below a "folder", its manifest.json first. What is not there is no error."""
+        """An object, or all below a "folder" ("" for everything), its manifest.json first. What is not there is no error."""
         from pyarrow import fs
 
-        path = f"{self._place}/{name}"
+        path = f"{self._place}/{name}".rstrip("/")
         with self._named(name):
             kind = self._files.get_file_info(path).type
             if kind == fs.FileType.File:
