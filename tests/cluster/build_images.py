@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -124,7 +125,7 @@ def registry() -> Iterator[None]:
         process.wait()
 
 
-def build(root: Path, lock: Path) -> None:
+def build(root: Path, lock: Path, wheels: Path) -> None:
     """make images, make push."""
     environment = {
         **os.environ,
@@ -132,7 +133,7 @@ def build(root: Path, lock: Path) -> None:
         "BUILDAH_ISOLATION": "chroot",
         "BASE": BASE,
         "PREFIX": f"{REGISTRY}/preflow",
-        "WHEELS": str(get_wheels(root)),
+        "WHEELS": str(wheels),
         "TLS_VERIFY": "false",
         "LOCK": str(lock),
     }
@@ -157,30 +158,32 @@ def pull(lock: Path) -> None:
 
 
 @contextmanager
-def tools() -> Iterator[None]:
-    """What building takes, for one at a time."""
+def tools(root: Path = HERE) -> Iterator[Path]:
+    """What building takes, for one at a time; the wheels' folder."""
     KEPT.mkdir(parents=True, exist_ok=True)
     with (KEPT / "one-at-a-time").open("w") as one:
         fcntl.flock(one, fcntl.LOCK_EX)
         install()
-        make_base()
-        yield
+        with ThreadPoolExecutor() as pool:
+            wheels, base = pool.submit(get_wheels, root), pool.submit(make_base)
+        base.result()
+        yield wheels.result()
 
 
 def build_images(lock: Path, root: Path = HERE) -> None:
     """Write the lock of images built from `root` that the node has."""
-    with tools():
-        build_once(lock, root)
+    with tools(root) as wheels:
+        build_once(lock, root, wheels)
 
 
-def build_once(lock: Path, root: Path) -> None:
+def build_once(lock: Path, root: Path, wheels: Path) -> None:
     """Build, unless the same was built before; the node then pulls what it lacks."""
     parts = [(root / "components").rglob("*.py"), *((root / "containers").glob(f"*/{name}") for name in CONTENT)]
     inputs = [*(path for part in parts for path in part), root / "constraints.txt"]
     kept = KEPT / f"{digest_of(*sorted(inputs), root / 'containers' / 'build.py', Path(__file__))}.lock"
     with registry():
         if not kept.is_file():
-            build(root, kept)
+            build(root, kept, wheels)
         pull(kept)
     shutil.copy(kept, lock)
     say(f"wrote {lock}")

@@ -93,6 +93,10 @@ class Lab:
     def folder(self, run: str) -> Path:
         return self.desk.home / "runs" / run
 
+    def runs(self) -> set[str]:
+        """The runs that are on their way, or over."""
+        return {path.parent.name for path in (self.desk.home / "runs").glob("*/cluster.json")}
+
     def read(self, run: str, name: str) -> dict[str, Any]:
         return dict(json.loads((self.folder(run) / name).read_text()))
 

@@ -1,7 +1,6 @@
-"""Whole workflows as pods: the results of a local run, an honest cache, and steps that fail, die, and go on."""
+"""Whole workflows as pods: the results of a local run, and an honest cache."""
 
 import json
-import re
 import shutil
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import pytest
 import yaml
 
 from cluster.build_images import HERE, build_images
-from cluster.lab import MAIN, Lab, files_of
+from cluster.lab import Lab, files_of
 from cluster.line import Line
 from journey_kit import executed
 from preflow.artifacts.digests import file_sha256
@@ -26,13 +25,6 @@ from starters import starter_plan
 
 pytestmark = pytest.mark.cluster
 AFTER_TRAINING = {"train-preference", "evaluate", "report"}
-GATED = """
-import os
-def gated(prompts, completions):
-    if os.environ.get("TEST_GATE") == "closed":
-        raise RuntimeError("the gate is closed")
-    return [float(len(text)) for text in completions]
-"""
 
 
 @pytest.fixture(scope="module")
@@ -96,9 +88,9 @@ def test_one_step_again_over_a_line_that_breaks(lab: Lab, first: dict[str, dict[
     line = Line(lab.profile.api)
     save_profile(lab.desk.home, "lab", lab.profile.model_copy(update={"api": line.url}))
     try:
-        known = runs_of(lab)
+        known = lab.runs()
         process = lab.desk.start("rerun", first["dpo"]["run"], "--step", "evaluate", "--wait", "--json")
-        lab.until("the run", lambda: runs_of(lab) - known)
+        lab.until("the run", lambda: lab.runs() - known)
         line.cut()
         time.sleep(6)
         line.mend()
@@ -110,73 +102,6 @@ def test_one_step_again_over_a_line_that_breaks(lab: Lab, first: dict[str, dict[
     assert executed(run) == {"evaluate", "report"}
     assert "asked to run again" in lab.desk.call("explain", run["run"])
     assert lab.files(run["run"])["evaluate"] == lab.files(first["dpo"]["run"])["evaluate"]
-
-
-def test_a_step_that_failed_is_retried_and_finished_ones_are_not_repeated(lab: Lab) -> None:
-    (lab.desk.folder / "gated.py").write_text(GATED)
-    lab.desk.run_file("gated.yaml", evaluate={"judge": "gated.py:gated"})
-    lab.set_gate("closed")
-    failed = lab.submit("gated.yaml", code=2)
-    assert "the gate is closed" in failed["error"]["message"] and "gated.py line 5" in failed["error"]["message"]
-    assert {step["name"]: step["state"] for step in failed["steps"]}["evaluate"] == "FAILED"
-    assert "the gate is closed" in lab.desk.call("logs", failed["run"])
-    before = {task: lab.pods(failed["run"], task) for task in ("train-preference", "evaluate")}
-    lab.set_gate("open")
-    run = lab.again("retry", failed["run"])
-    assert run["run"] == failed["run"] and run["state"] == "SUCCEEDED"
-    after = {task: lab.pods(failed["run"], task) for task in ("train-preference", "evaluate")}
-    assert len(after["train-preference"]) == len(before["train-preference"])
-    assert {pod.metadata.uid for pod in after["evaluate"]} != {pod.metadata.uid for pod in before["evaluate"]}
-    lab.desk.call("retry", run["run"], code=2)
-
-
-LONG = {"train": {"epochs": 30, "checkpoint_steps": 2, "batch_size": 4, "learning_rate": 1e-3}}
-
-
-def signal_training(lab: Lab, run: str, pod: str, signal: str) -> None:
-    """Send a signal to the training's own process, in its pod, when it has saved a checkpoint of its own."""
-    before = {entry.name for entry in checkpoints(lab, run)}
-    lab.until("a checkpoint", lambda: any(each.name not in before for each in checkpoints(lab, run)))
-    code = (
-        "import os, pathlib, signal\n"
-        "mine = [int(p.name) for p in pathlib.Path('/proc').glob('[0-9]*') if b'executor_main' in (p / 'cmdline').read_bytes()]\n"
-        f"[os.kill(pid, signal.{signal}) for pid in mine if pid not in (1, os.getpid())]"
-    )
-    kubectl = ["kubectl", "-n", lab.namespace, "exec", pod, "-c", MAIN, "--"]
-    subprocess.run([*kubectl, "python3", "-c", code], check=True, capture_output=True)
-
-
-def checkpoints(lab: Lab, run: str) -> list[Any]:
-    lineage = lab.read(run, "run.json")["tasks"]["train-preference"]["lineage"]
-    return [entry for entry in lab.bucket.entries(f"checkpoints/{lineage}") if entry.name.endswith("manifest.json")]
-
-
-def test_a_killed_training_goes_on_from_its_checkpoint(lab: Lab) -> None:
-    """By SIGTERM (an eviction), then by SIGKILL (its node is gone): weights as of a run that nobody disturbed."""
-    (lab.desk.folder / "retry.yaml").write_text("train: {retries: 2, backoff: 1s}\n")
-    lab.desk.run_file("long.yaml", hardware="retry.yaml", **LONG)
-    known = runs_of(lab)
-    process = lab.start("long.yaml")
-    (run,) = lab.until("the run", lambda: runs_of(lab) - known)
-    for number, signal in enumerate(("SIGTERM", "SIGKILL")):
-        pods = lab.until("a pod that trains", lambda n=number: lab.pods(run, "train-preference")[n:])
-        signal_training(lab, run, pods[0].metadata.name, signal)
-    result = lab.finish(process)
-    assert result["run"] == run and result["state"] == "SUCCEEDED"
-    pods = [pod.metadata.name for pod in lab.pods(run, "train-preference")]
-    assert len(pods) == 3, "the task was tried again, twice"
-    assert "stopped after step" in lab.log(pods[0])
-    steps = [int(re.findall(r"resumed at step (\d+)", lab.log(pod))[0]) for pod in pods[1:]]
-    assert 0 < steps[0] < steps[1]
-    assert not checkpoints(lab, run), "checkpoints of a training that is over"
-    undisturbed = lab.desk.run("long.yaml")
-    weights = files_of(lab.folder(undisturbed["run"]))["train-preference"]
-    assert lab.files(run)["train-preference"] == weights
-
-
-def runs_of(lab: Lab) -> set[str]:
-    """The runs that are on their way, or over."""
-    return {path.parent.name for path in (lab.desk.home / "runs").glob("*/cluster.json")}
 
 
 def test_images_with_other_code_reuse_nothing(lab: Lab, first: dict[str, dict[str, Any]], tmp_path: Path) -> None:
