@@ -40,8 +40,7 @@ class Watch:
             except (ClusterError, BucketError) as error:
                 if not lost:
                     self.observer.message(f"{error} The run goes on; waiting for an answer (Ctrl-C leaves it alone).")
-                if isinstance(error, ClusterError) and error.status == 401:
-                    self.connection.sign_in_again()  # what one signs in with lasts an hour or so
+                self.connection.sign_in_again()  # a session lasts some hours; a proxy then answers with 401, 403 or a page
                 wait, lost = min(wait * 2, LONGEST_SECONDS), True
                 time.sleep(wait)
                 continue

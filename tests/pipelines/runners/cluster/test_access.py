@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from dex import Dex
 from http_answers import Answer, Request, serving
 from preflow.errors import ClusterError
 from preflow_pipelines.profile import ClusterProfile
@@ -145,31 +146,10 @@ def test_cookie_of_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
         assert server.requests[0].headers["cookie"] == f"authservice_session={SECRET}"
 
 
-class Dex:
-    """oauth2-proxy before the API, Dex with two ways to log in, and an approval."""
-
-    def __call__(self, request: Request) -> Answer:
-        path, moved = request.path.partition("?")[0], {"content-type": "text/html"}
-        if f"session={SECRET}" in request.headers.get("cookie", ""):
-            return api(request) if path.startswith("/apis") else Answer(body="<html>")
-        if path == "/oauth2/start":
-            return Answer(302, "", {"location": "/dex/auth?client_id=kubeflow"})
-        if path in ("/dex/auth", "/dex/auth/local/login", "/dex/approval") and request.method == "GET":
-            return Answer(200, "<html>", moved)
-        if path == "/dex/auth/local":
-            return Answer(302, "", {"location": "/dex/auth/local/login?state=1"})
-        if path == "/dex/auth/local/login":
-            right = request.body == "login=me%40example.com&password=right"
-            return Answer(303, "", {"location": "/dex/approval?req=1"}) if right else Answer(200, "<html>wrong", moved)
-        if path == "/dex/approval" and request.body == "approval=approve":
-            return Answer(303, "", {"location": "/", "set-cookie": f"session={SECRET}; Path=/"})
-        return Answer(403, "<html>Sign in with OpenID Connect", moved)
-
-
 def test_dex(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KFP_USER", "me@example.com")
     monkeypatch.setenv("KFP_PASSWORD", "wrong")
-    with serving(Dex()) as server:
+    with serving(Dex(api)) as server:
         cluster = profile(server.url, {"kind": "dex"})
         assert "Dex does not accept the user and password" in only(found(cluster))
         monkeypatch.setenv("KFP_PASSWORD", "right")

@@ -1,5 +1,6 @@
 """Creating a run, and looking after it: answers that are lost, runs that are gone, places that only pods reach."""
 
+import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +11,9 @@ import pytest
 import urllib3
 import yaml
 
+import dex
 import local_store
+from http_answers import Answer, Request, serving
 from preflow.artifacts import bucket as stores
 from preflow.artifacts import remote
 from preflow.artifacts.bucket import Bucket
@@ -18,8 +21,8 @@ from preflow.errors import ClusterError, SettingsError
 from preflow.settings.runfile import load_run_file
 from preflow_pipelines.cli import check
 from preflow_pipelines.hardware import RoleHardware
-from preflow_pipelines.profile import ClusterProfile
-from preflow_pipelines.runners.cluster import kubernetes_checks, submit
+from preflow_pipelines.profile import ClusterProfile, DexAuth
+from preflow_pipelines.runners.cluster import kubernetes_checks, submit, watching
 from preflow_pipelines.runners.cluster.answers import Service, asking
 from preflow_pipelines.runners.cluster.api import RunState
 from preflow_pipelines.runners.cluster.connection import Connection
@@ -121,6 +124,38 @@ def test_a_run_that_was_deleted_is_over(
     assert sync_run(folder, connection).over == "CANCELLED"
     end = folder.read("end.json")
     assert end and end["state"] == "CANCELLED" and "was deleted" in end["error"]["message"]
+
+
+class Onlooker:
+    """Keeps what is said to it."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return lambda *said: self.heard.append(" ".join(map(str, said)))
+
+
+def test_who_looks_on_for_hours_signs_in_again(
+    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy shows its page to a session that expired."""
+    folder = begin(connection, tmp_path)
+    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
+    monkeypatch.setenv("KFP_USER", dex.USER)
+    monkeypatch.setenv("KFP_PASSWORD", dex.PASSWORD)
+
+    def api(request: Request) -> Answer:
+        over = proxy.sessions > 1
+        proxy.expire()
+        return Answer(body=json.dumps({"run_id": "kfp-1", "state": "SUCCEEDED" if over else "RUNNING"}))
+
+    proxy, onlooker = dex.Dex(api), Onlooker()
+    with serving(proxy) as server:
+        profile = PROFILE.model_copy(update={"api": server.url, "auth": DexAuth()})
+        result = watching.Watch(folder, Connection("lab", profile), onlooker).until_over()
+    assert result.state == "SUCCEEDED" and proxy.sessions == 4
+    assert ["The run goes on" in said for said in onlooker.heard] == [True, False]
 
 
 def test_addresses_of_the_contexts_scheme_lead_to_its_store(
