@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +56,7 @@ class ClusterRun:
         self.write("run.json", described)
         self.write("pipeline.json", SPEC)
         where = {"kfp_run": kfp_id(identity), "bucket": bucket.uri, "url": f"http://kfp.test/#/runs/details/{identity}"}
+        where |= {"pipeline": "preflow", "context": "lab"}
         self.write("cluster.json", where)
 
     def write(self, name: str, value: Any) -> None:
@@ -135,9 +135,3 @@ class Plugin:
         """The launcher: input parameters as JSON under their own names, then the end."""
         self.client.log_param(run, "settings", json.dumps("{}"))
         self.client.set_terminated(run, status)
-
-
-def bucket_of_test(prefix: str) -> Bucket:
-    """A place of its own in the test cluster's store."""
-    endpoint = os.environ["AWS_ENDPOINT_URL"]
-    return Bucket(f"minio://mlpipeline/tests/{prefix}", endpoint)

@@ -49,7 +49,7 @@ def serving(answer: Callable[[Request], Answer], certificate: Path | None = None
             with contextlib.suppress(OSError):
                 self.wfile.write(given.body.encode())
 
-        do_GET = do_POST = _do  # noqa: N815
+        do_GET = do_POST = do_PUT = do_HEAD = do_DELETE = _do  # noqa: N815
 
         def log_message(self, *arguments: object) -> None:
             pass

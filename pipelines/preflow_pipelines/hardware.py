@@ -106,7 +106,13 @@ class RoleHardware(Section):
         False, "nodes are added when a pod waits: that none matches now is no error", source="a typo waits for ever"
     )
     timeout: Duration | None = setting(None, "an attempt's longest time, from the pod's start, e.g. 12h", source="none")
-    retries: int = setting(0, "attempts after a failure; training resumes from its checkpoint", source="none", ge=0)
+    retries: int = setting(
+        0,
+        "attempts after a failure; training resumes from its checkpoint. Kubeflow Pipelines makes none after a pod was deleted "
+        "or lost with its node: `preflow retry` does",
+        source="none",
+        ge=0,
+    )
     backoff: Duration = setting("30s", "wait before the first retry", source="a node needs a moment to come back")
     backoff_factor: int = setting(2, "the next wait in units of the last one", source="Kubeflow's default", ge=1, le=10)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parents[2]
 KEPT = Path(os.environ.get("PREFLOW_IMAGES_CACHE") or Path.home() / ".cache" / "preflow-test-images")
 CLUSTER = os.environ.get("PREFLOW_CLUSTER") or str(HERE.parent / "shared" / "cluster" / "cluster")
-NAMESPACE = "kubeflow"
+NAMESPACE = os.environ.get("PREFLOW_TEST_NAMESPACE", "kubeflow")
 REGISTRY = "127.0.0.1:5055"  # of the node's own network: containerd speaks plain HTTP to loopback
 BASE = "localhost/python:3.11-slim-test"
 ROLES = ("data", "generate", "train")

@@ -13,14 +13,12 @@ from typing import Any
 
 from kubernetes import client
 
+from cluster.place import NAMESPACE, bucket_at, context
 from journey_kit import Desk
-from preflow.artifacts.bucket import Bucket
 from preflow.errors import BucketError
 from preflow_pipelines.profile import ClusterProfile, save_profile
 from preflow_pipelines.runners.cluster.access import kubernetes
 
-S3_IN_PODS = os.environ.get("PREFLOW_TEST_S3_IN_PODS", "http://10.88.0.1:9000")
-MLFLOW_IN_PODS = os.environ.get("PREFLOW_TEST_MLFLOW_IN_PODS", "http://10.88.0.1:5000")
 MAIN = "main"
 
 
@@ -29,20 +27,14 @@ class Lab:
 
     def __init__(self, folder: Path, lock: Path):
         self.desk = Desk(folder / "desk")
-        self.namespace = os.environ.get("PREFLOW_TEST_NAMESPACE", "kubeflow")
+        self.namespace = NAMESPACE
         self.token = f"token-{secrets.token_hex(12)}"
         self.mark = secrets.token_hex(4)
-        place = f"{os.environ.get('PREFLOW_TEST_BUCKET', 'minio://mlpipeline')}/preflow-{self.mark}"
+        place = f"preflow-{self.mark}"
         self.profile = ClusterProfile.model_validate(
             {
-                "api": os.environ["KFP_ENDPOINT"],
-                "namespace": self.namespace,
-                "bucket": place,
-                "bucket_endpoint": S3_IN_PODS,
-                "bucket_endpoint_here": os.environ["AWS_ENDPOINT_URL"],
+                **context(place),
                 "bucket_secret": f"preflow-bucket-{self.mark}",
-                "mlflow": MLFLOW_IN_PODS,
-                "mlflow_here": os.environ["MLFLOW_TRACKING_URI"],
                 "images": str(lock),
                 "secrets": {
                     "HF_TOKEN": f"preflow-user-{self.mark}/token",
@@ -55,7 +47,7 @@ class Lab:
         keys = {key: os.environ[key] for key in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
         self.make_secret("preflow-bucket", keys)
         self.make_secret("preflow-user", {"token": self.token, "gate": "open"})
-        self.bucket = Bucket(place, os.environ["AWS_ENDPOINT_URL"])
+        self.bucket = bucket_at(place)
 
     def make_secret(self, name: str, content: dict[str, str]) -> None:
         about = client.V1ObjectMeta(name=f"{name}-{self.mark}")
@@ -77,7 +69,7 @@ class Lab:
         return self.desk.start("submit", *arguments, "--wait", "--json")
 
     def finish(self, process: "subprocess.Popen[str]", code: int = 0) -> dict[str, Any]:
-        output, errors = process.communicate(timeout=900)
+        output, errors = process.communicate(timeout=3600)
         assert process.returncode == code, f"exit {process.returncode}\n{output}\n{errors}"
         found: dict[str, Any] = json.loads(output)
         return found
@@ -114,7 +106,7 @@ class Lab:
     def log(self, pod: str) -> str:
         return str(self.core.read_namespaced_pod_log(pod, self.namespace, container=MAIN))
 
-    def until(self, what: str, found: Callable[[], Any], seconds: float = 180) -> Any:
+    def until(self, what: str, found: Callable[[], Any], seconds: float = 600) -> Any:
         """Wait for something to be true."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

@@ -1,6 +1,5 @@
 """Interrupted trainings on a real S3 store: what is saved, who may save, and that the end is bit-identical."""
 
-import os
 import secrets
 import signal
 from collections.abc import Iterator
@@ -9,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from checkpoint_kit import Pods
+from cluster.place import bucket_at
 from preflow.artifacts.bucket import Bucket
 
 pytestmark = pytest.mark.cluster
@@ -17,11 +17,9 @@ pytestmark = pytest.mark.cluster
 @pytest.fixture
 def place() -> Iterator[dict[str, str]]:
     """A prefix of its own in the cluster's bucket."""
-    if not os.environ.get("AWS_ENDPOINT_URL"):
-        pytest.skip("AWS_ENDPOINT_URL is not set: the cluster's object store")
-    uri = f"s3://{os.environ.get('S3_BUCKET', 'mlpipeline')}/test-checkpoints-{secrets.token_hex(4)}"
-    yield {"PREFLOW_BUCKET": uri, "PREFLOW_BUCKET_ENDPOINT": os.environ["AWS_ENDPOINT_URL"]}
-    Bucket(uri, os.environ["AWS_ENDPOINT_URL"]).delete("")
+    bucket = bucket_at(f"test-checkpoints-{secrets.token_hex(4)}")
+    yield {"PREFLOW_BUCKET": bucket.uri, "PREFLOW_BUCKET_ENDPOINT": bucket.endpoint or ""}
+    bucket.delete("")
 
 
 def test_sigterm_and_sigkill(place: dict[str, str], tiny_model: Path, tiny_tokenizer: Path, tmp_path: Path) -> None:

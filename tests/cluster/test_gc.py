@@ -12,23 +12,22 @@ from typing import Any
 
 import pytest
 
+from cluster.place import bucket_at
 from preflow.artifacts.bucket import Bucket
 from preflow_pipelines.profile import ClusterProfile, save_profile
 from preflow_pipelines.runners.cluster.collecting import find_in_bucket, free_in_bucket
 from preflow_pipelines.runners.collecting import DAY, HOUR, Keeping
 
 pytestmark = pytest.mark.cluster
-NAME = os.environ.get("PREFLOW_TEST_BUCKET", "mlpipeline")
 EVERY = Keeping()
-ENDPOINT = os.environ.get("AWS_ENDPOINT_URL", "")
 
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
     """A place of its own in the test's bucket."""
-    place = f"gc-{secrets.token_hex(4)}"
-    yield Bucket(f"minio://{NAME}/{place}", ENDPOINT)
-    Bucket(f"minio://{NAME}", ENDPOINT).delete(place)
+    found = bucket_at(f"gc-{secrets.token_hex(4)}")
+    yield found
+    found.delete("")
 
 
 def write_run(bucket: Bucket, name: str, *, reads: str, trains: str, state: str | None, days: float = 0.0) -> None:
@@ -103,7 +102,7 @@ def preflow(home: Path, *arguments: str, code: int = 0, **environment: str) -> t
 
 
 def test_the_command(bucket: Bucket, tmp_path: Path) -> None:
-    profile = ClusterProfile(api="http://127.0.0.1:9", bucket=bucket.uri, bucket_endpoint=ENDPOINT)
+    profile = ClusterProfile(api="http://127.0.0.1:9", bucket=bucket.uri, bucket_endpoint=bucket.endpoint)
     save_profile(tmp_path, "lab", profile)
     fill(bucket)
     output, _ = preflow(tmp_path, "gc", "--older-than", "30", "--keep", "run-good", "--yes")

@@ -25,8 +25,10 @@ def signal_training(lab: Lab, run: str, pod: str, signal: str) -> None:
     lab.until("a checkpoint", lambda: any(each.name not in before for each in checkpoints(lab, run)))
     code = (
         "import os, pathlib, signal\n"
-        "mine = [int(p.name) for p in pathlib.Path('/proc').glob('[0-9]*') if b'executor_main' in (p / 'cmdline').read_bytes()]\n"
-        f"[os.kill(pid, signal.{signal}) for pid in mine if pid not in (1, os.getpid())]"
+        "for place in pathlib.Path('/proc').glob('[0-9]*'):\n"
+        "    words = (place / 'cmdline').read_bytes().split(b'\\0')\n"
+        "    if b'python' in words[0] and b'kfp.dsl.executor_main' in words:\n"
+        f"        os.kill(int(place.name), signal.{signal})\n"
     )
     kubectl = ["kubectl", "-n", lab.namespace, "exec", pod, "-c", MAIN, "--"]
     subprocess.run([*kubectl, "python3", "-c", code], check=True, capture_output=True)

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 import pytest
 from kubernetes import client
 
+from cluster.place import KFP_IN_PODS, context
 from preflow.artifacts.bucket import Bucket
 from preflow_pipelines.profile import ClusterProfile, save_profile
 from preflow_pipelines.runners.cluster.access import kubernetes
@@ -32,15 +33,7 @@ WRONG = "wrong-" + secrets.token_hex(8)
 @pytest.fixture(scope="module")
 def base() -> dict[str, Any]:
     """A profile's settings as this cluster has them; a bucket's prefix of this test's own."""
-    return {
-        "api": os.environ["KFP_ENDPOINT"],
-        "namespace": os.environ.get("PREFLOW_TEST_NAMESPACE", "kubeflow"),
-        "bucket": f"{os.environ.get('PREFLOW_TEST_BUCKET', 'minio://mlpipeline')}/preflight-{secrets.token_hex(4)}",
-        "bucket_endpoint": os.environ.get("PREFLOW_TEST_S3_IN_PODS", "http://10.88.0.1:9000"),
-        "bucket_endpoint_here": os.environ["AWS_ENDPOINT_URL"],
-        "mlflow": os.environ.get("PREFLOW_TEST_MLFLOW_IN_PODS", "http://10.88.0.1:5000"),
-        "mlflow_here": os.environ["MLFLOW_TRACKING_URI"],
-    }
+    return context(f"preflight-{secrets.token_hex(4)}")
 
 
 @pytest.fixture(scope="module")
@@ -106,7 +99,7 @@ def test_missing_namespace(base: dict[str, Any], tmp_path: Path) -> None:
 
 
 def test_missing_bucket(base: dict[str, Any], tmp_path: Path) -> None:
-    found = problems(ask(base, tmp_path, bucket="minio://no-such-bucket/x"))
+    found = problems(ask(base, tmp_path, bucket=f"minio://no-such-bucket-{secrets.token_hex(4)}/x"))
     assert list(found) == ["bucket"] and "there is no such bucket" in found["bucket"]
     nobody = problems(ask(base, tmp_path, bucket_endpoint_here="http://127.0.0.1:1"))
     assert "does not answer" in nobody["bucket"]
@@ -155,7 +148,7 @@ socketserver.ThreadingTCPServer(("", 8888), Handler).serve_forever()
 @pytest.fixture
 def service(core: client.CoreV1Api, base: dict[str, Any], images: Path) -> Iterator[str]:
     """A service in the namespace with a pod behind it that passes all on to the API."""
-    inside = urlsplit(os.environ.get("PREFLOW_TEST_KFP_IN_PODS", "http://10.88.0.1:8888"))
+    inside = urlsplit(KFP_IN_PODS)
     name, namespace = f"preflight-{secrets.token_hex(4)}", base["namespace"]
     about = client.V1ObjectMeta(name=name, labels={"forward": name})
     spec = client.V1ServiceSpec(ports=[client.V1ServicePort(port=8888)], selector={"forward": name})

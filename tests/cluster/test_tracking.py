@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from fake_cluster_runs import TASKS, ClusterRun, Plugin, bucket_of_test
+from cluster.place import bucket_at
+from fake_cluster_runs import TASKS, ClusterRun, Plugin
 from fake_runs import STEPS
 from preflow.artifacts.bucket import Bucket
 from preflow.tracking.recorder import sync
@@ -24,7 +25,7 @@ TRACK = [sys.executable, "-c", "from preflow.steps.track.step import run; run()"
 
 @pytest.fixture
 def bucket() -> Iterator[Bucket]:
-    found = bucket_of_test(f"tracking-{secrets.token_hex(4)}")
+    found = bucket_at(f"tracking-{secrets.token_hex(4)}")
     yield found
     for place in ("runs", "steps", "artifacts"):
         for entry in found.entries(place):

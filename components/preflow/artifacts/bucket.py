@@ -70,10 +70,12 @@ class Bucket:
         from pyarrow import fs
 
         with self._named(""):
+            self._files.get_file_info(
+                fs.FileSelector(self._place, allow_not_found=True)
+            )  # its answer says what is wrong
             found = self._files.get_file_info(self._place.partition("/")[0])
             if found.type == fs.FileType.NotFound:
                 raise BucketError(f"bucket {self.uri}: there is no such bucket. Make it, or name another one.")
-            self._files.get_file_info(fs.FileSelector(self._place, allow_not_found=True))
 
     def read(self, name: str) -> bytes | None:
         """An object's bytes; None if it is not there."""
@@ -234,6 +236,8 @@ def _filesystem(scheme: str, endpoint: str | None) -> Any:
         return fs.GcsFileSystem(endpoint_override=endpoint)
     if os.environ.get("AWS_ACCESS_KEY_ID"):  # else the SDK looks for EC2's metadata all the same: 6 s in any other pod
         os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
+    if endpoint:  # AWS takes checksums as trailers of a body in chunks; not every other store does
+        os.environ.setdefault("AWS_REQUEST_CHECKSUM_CALCULATION", "when_required")
     return fs.S3FileSystem(
         endpoint_override=endpoint,
         region=os.environ.get("AWS_DEFAULT_REGION") or os.environ.get("AWS_REGION") or "us-east-1",

@@ -10,7 +10,7 @@ to be carried out of the pod, and if that fails the next attempt has little to d
 A store that does not answer costs checkpoints, never the training; at its start alone it is an error, while somebody may
 still be looking.
 
-A pod that is evicted has 30 s to save (terminationGracePeriodSeconds, which kfp-kubernetes cannot set), and less where the
+A pod that is evicted has 30 s to save (terminationGracePeriodSeconds, which kfp-kubernetes cannot set), and about one where the
 launcher of Kubeflow Pipelines, the container's first process but one, ends of the same signal: then the last checkpoint counts.
 train.checkpoint_steps says how old that is.
 """

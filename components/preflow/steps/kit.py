@@ -15,7 +15,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import IO, Any, TypeVar
@@ -136,7 +136,8 @@ class Step:
 
     def log(self, text: str) -> None:
         """A line in the step's log."""
-        print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
+        with suppress(BrokenPipeError):  # who reads it may have ended of the signal that this step is to end of
+            print(f"{time.strftime('%H:%M:%S')} {text}", flush=True)
 
     def write_journal(self, outputs: Mapping[str, Any]) -> None:
         """Always a file: kfp's local cache never hits on an output without one."""

@@ -15,7 +15,8 @@ LOCAL_SECONDS = 60.0
 @click.command()
 @click.argument("run")
 def command(run: str) -> None:
-    """Stop RUN. A step that trains saves a checkpoint first, so that `preflow retry` goes on from there.
+    """Stop RUN. `preflow retry` goes on from the last checkpoint of a step that trains: here it saves one first, on a cluster
+    it is as old as train.checkpoint_steps allows.
 
     \b
     Examples:
@@ -23,16 +24,18 @@ def command(run: str) -> None:
       preflow cancel 1124-101500-ab12
     """
     from preflow_pipelines.runners.cluster.connection import Connection
+    from preflow_pipelines.runners.cluster.syncing import say_cancelled
 
     folder = the_run(run)
     if where := folder.cluster:
-        api = Connection.of_run(home(), folder).api
-        if over := api.state(where["kfp_run"]).over:
+        connection = Connection.of_run(home(), folder)
+        if over := connection.api.state(where["kfp_run"]).over:
             raise ClusterError(
                 f"run {folder.id}: has {over.lower()} already. Expected a run that goes on. See: preflow runs"
             )
-        api.cancel(where["kfp_run"])
-        click.echo(f"run {folder.id}: told to stop; its pods have their grace period to save")
+        connection.api.cancel(where["kfp_run"])
+        say_cancelled(folder, connection.bucket)
+        click.echo(f"run {folder.id}: told to stop")
         return
     if folder.state != "RUNNING":
         raise SettingsError(f"run {folder.id}: {folder.state.lower()}. Expected a run that goes on. See: preflow runs")

@@ -113,6 +113,17 @@ def test_sigterm_stops_a_step(tmp_path: Path) -> None:
     assert status(tmp_path)["error"]["type"] == "Stopped"
 
 
+def test_a_step_whose_reader_is_gone_still_says_why_it_ended(tmp_path: Path) -> None:
+    """In a pod the launcher reads what a step prints, and ends of the signal that the step is to save at."""
+    body = """
+    reading, writing = os.pipe(); os.dup2(writing, 1); os.close(reading); os.close(writing)
+    try: os.kill(os.getpid(), signal.SIGTERM); time.sleep(60)
+    finally: step.log("saved")
+"""
+    play(tmp_path, body).communicate(timeout=60)
+    assert status(tmp_path)["error"]["type"] == "Stopped"
+
+
 def test_a_step_dies_with_its_launcher(tmp_path: Path) -> None:
     lock = tmp_path / "alive.lock"
     holder = subprocess.Popen(

@@ -14,12 +14,12 @@ from preflow_pipelines.profile import ClusterProfile
 from preflow_pipelines.runners.cluster.access import explained, kfp_client
 
 OVER = {"SUCCEEDED": "SUCCEEDED", "FAILED": "FAILED", "CANCELED": "CANCELLED", "SKIPPED": "SUCCEEDED"}
-DRIVER, TRIES = "-driver", "("
+TRIES = "("
 
 
 @dataclass(frozen=True)
 class TaskState:
-    """A task as the API shows it: PENDING, RUNNING, SUCCEEDED, FAILED or SKIPPED; times in seconds (epoch)."""
+    """A task, importer or driver as the API shows it: PENDING, RUNNING, SUCCEEDED, FAILED, SKIPPED; times in seconds (epoch)."""
 
     name: str
     state: str
@@ -78,14 +78,14 @@ class Api:
         return f"{self.profile.api.rstrip('/')}/#/runs/details/{run}"
 
     def state(self, run: str) -> RunState:
-        """How far a run is. Names of nodes are those of Argo: a task X, its driver, and its tries X(0), X(1), ..."""
+        """How far a run is. Names of nodes are those of Argo: a task X, its driver X-driver, and its tries X(0), X(1), ..."""
         with self._explained(f"asking for run {run}"):
             found = self.client.get_run(run)
         details = (found.run_details.task_details if found.run_details else None) or []
         tasks = {}
         for each in details:
             name = each.display_name
-            if name and each.state and DRIVER not in name and TRIES not in name:
+            if name and each.state and TRIES not in name:
                 tasks[name] = TaskState(name, str(each.state), _seconds(each.start_time), _seconds(each.end_time))
         over = OVER.get(str(found.state))
         return RunState(over, _seconds(found.finished_at), tasks, _plugin(found))

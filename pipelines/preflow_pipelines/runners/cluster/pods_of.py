@@ -1,5 +1,6 @@
 """The pods of a run as Kubernetes shows them: which task each does, why one waits, what it printed."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,12 +9,14 @@ from preflow_pipelines.runners.cluster.access import kubernetes
 
 RUN_LABEL = "pipeline/runid"
 TASK_VARIABLE = "PREFLOW_TASK"
+NODE = "workflows.argoproj.io/node-name"
+"""Argo's name of what a pod does: after the last dot a driver's name or an importer's, perhaps with the number of its try."""
 MAIN = "main"
 
 
 @dataclass(frozen=True)
 class PodView:
-    """A pod of a task. `waiting`: why it does not run yet; `ended`: why its container stopped, e.g. OOMKilled."""
+    """A pod of a task of ours, of a driver or an importer. `waiting`: why it does not run yet; `ended`: why its container stopped, e.g. OOMKilled."""
 
     name: str
     task: str
@@ -30,10 +33,9 @@ class Pods:
         self.namespace, self.core = profile.namespace, kubernetes(profile)
 
     def of_run(self, run: str) -> list[PodView]:
-        """The pods of our steps, oldest first; drivers are left out."""
+        """Oldest first."""
         found = self.core.list_namespaced_pod(self.namespace, label_selector=f"{RUN_LABEL}={run}", _request_timeout=20)
-        views = [view for pod in found.items if (view := _view(pod))]
-        return sorted(views, key=lambda view: view.created)
+        return sorted((_view(pod) for pod in found.items), key=lambda view: view.created)
 
     def log(self, pod: str, tail: int | None = None) -> str:
         """What the task printed. Raises the client's error if the pod is gone."""
@@ -43,15 +45,14 @@ class Pods:
         return bytes(text.data).decode("utf-8", "replace")
 
 
-def _view(pod: Any) -> PodView | None:
+def _view(pod: Any) -> PodView:
     main = next((each for each in pod.spec.containers if each.name == MAIN), None)
     task = next((each.value for each in (main.env or []) if each.name == TASK_VARIABLE), None) if main else None
-    if task is None:
-        return None
+    node = re.sub(r"\(\d+\)$", "", (pod.metadata.annotations or {}).get(NODE, "")).rpartition(".")[2]
     status = next((each for each in pod.status.container_statuses or [] if each.name == MAIN), None)
     return PodView(
         pod.metadata.name,
-        task,
+        task or node,
         pod.status.phase,
         pod.metadata.creation_timestamp.timestamp(),
         _waiting(pod, status),

@@ -118,11 +118,9 @@ def check_bucket(profile: ClusterProfile) -> Iterator[Finding]:
     name = f"probe-{secrets.token_hex(8)}"
     try:
         bucket = Bucket(profile.bucket, here)
-        bucket.write(name, b"probe")  # first: the answer to a write says most about what is wrong
-        try:
-            bucket.check()
-        finally:
-            bucket.delete(name)
+        bucket.check()  # first: there are stores that make the bucket that one writes to
+        bucket.write(name, b"probe")
+        bucket.delete(name)
     except PreflowError as error:
         text = str(error).replace(f"/{name}", "")
         if here and profile.bucket_endpoint_here is None and "does not answer" in text and inside_only(here):

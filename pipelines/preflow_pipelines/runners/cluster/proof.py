@@ -20,13 +20,14 @@ from preflow_pipelines.runners.cluster.access import explained, kubernetes_servi
 from preflow_pipelines.runners.cluster.answers import asking
 from preflow_pipelines.runners.cluster.binding import with_images
 from preflow_pipelines.runners.cluster.connection import Connection
+from preflow_pipelines.runners.cluster.failures import last_words
 from preflow_pipelines.runners.cluster.findings import Finding, ok, problem
 from preflow_pipelines.runners.cluster.image_probe import CANNOT_PULL
 from preflow_pipelines.runners.cluster.proof_steps import look, read
 
 PROOF_NAME = "preflow-doctor"
 """A pipeline of its own, so that the cache of real runs never sees it."""
-LIMIT_SECONDS, LOOK_SECONDS = 300.0, 2.0
+LIMIT_SECONDS, LOOK_SECONDS = 600.0, 2.0
 HOPELESS = {*CANNOT_PULL, "CreateContainerConfigError"}
 FIXES = {
     "bucket from pods": "Mend bucket, bucket_endpoint (as pods reach it) and bucket_secret of the context.",
@@ -115,13 +116,12 @@ def _why_waiting(connection: Connection, run: str) -> str:
 
 
 def _last_words(connection: Connection, run: str) -> str:
-    """Of the step that failed."""
+    """Of the step or driver that failed."""
     try:
         failed = [pod for pod in connection.pods.of_run(run) if pod.phase == "Failed"]
-        lines = connection.pods.log(failed[-1].name, 20).strip().splitlines() if failed else []
+        return last_words(connection.pods.log(failed[-1].name, 50)) if failed else ""
     except Exception:
         return ""
-    return " | ".join(line.strip() for line in lines[-3:])
 
 
 def _findings(connection: Connection, run: str, over: str | None, why: str, seconds: float) -> Iterator[Finding]:

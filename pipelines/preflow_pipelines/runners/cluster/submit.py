@@ -208,10 +208,10 @@ def _write(
 
 
 def _refuse_too_large(arguments: Mapping[str, str]) -> None:
-    size = sum(len(name) + len(value.encode()) for name, value in arguments.items())
+    size = len(json.dumps(dict(arguments), ensure_ascii=False).encode())
     if size > MAX_PARAMETERS:
         longest = max(arguments, key=lambda name: len(arguments[name]))
         raise SettingsError(
-            f"the run file's sections have {size} bytes, Kubeflow Pipelines takes {MAX_PARAMETERS}. The longest is {longest!r}. "
+            f"the run file's sections have {size} bytes as JSON, Kubeflow Pipelines takes {MAX_PARAMETERS}. The longest is {longest!r}. "
             "Shorten it."
         )

@@ -1,6 +1,5 @@
-"""Creating a run, and looking after it: answers that are lost, runs that are gone, places that only pods reach."""
+"""Creating a run: answers that are lost, places that only pods reach."""
 
-import json
 import os
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,9 +10,7 @@ import pytest
 import urllib3
 import yaml
 
-import dex
-import local_store
-from http_answers import Answer, Request, serving
+from fake_api import PROFILE
 from preflow.artifacts import bucket as stores
 from preflow.artifacts import remote
 from preflow.artifacts.bucket import Bucket
@@ -21,54 +18,12 @@ from preflow.errors import ClusterError, SettingsError
 from preflow.settings.runfile import load_run_file
 from preflow_pipelines.cli import check
 from preflow_pipelines.hardware import RoleHardware
-from preflow_pipelines.profile import ClusterProfile, DexAuth
-from preflow_pipelines.runners.cluster import kubernetes_checks, submit, watching
-from preflow_pipelines.runners.cluster.answers import Service, asking
-from preflow_pipelines.runners.cluster.api import RunState
+from preflow_pipelines.runners.cluster import kubernetes_checks, submit
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.submit import Submission
-from preflow_pipelines.runners.cluster.syncing import sync_run
 
-SERVICE = Service("the API", "http://api", "Mend it.", "Log in.")
-PROFILE = ClusterProfile(
-    api="http://api", bucket="s3://b/p", bucket_endpoint="http://store:9000", bucket_region="eu-west-1"
-)
 ABOUT = {"method": "dpo", "order": [], "tracking": {"experiment": "e", "uri": None}}
 SPEC: dict[str, Any] = {"root": {"dag": {"tasks": {}}}, "components": {}, "deploymentSpec": {"executors": {}}}
-
-
-class FakeApi:
-    """Takes what it is given, and says what a test wants."""
-
-    def __init__(self) -> None:
-        self.error: Exception | None = None
-        self.made: dict[str, str] = {}
-        self.arrives = True
-
-    def create_run(self, package: Path, arguments: Any, *, name: str, experiment: str, root: str) -> str:
-        if self.arrives:
-            self.made[name] = "kfp-1"
-        with asking(SERVICE):
-            if self.error:
-                raise self.error
-        return "kfp-1"
-
-    def find_run(self, name: str) -> str | None:
-        return self.made.get(name)
-
-    def run_url(self, run: str) -> str:
-        return f"http://api/{run}"
-
-
-@pytest.fixture
-def connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Connection:
-    monkeypatch.setattr(stores, "_filesystem", stores._filesystem)
-    monkeypatch.setenv(local_store.ROOT, "")
-    monkeypatch.setattr(submit, "LOST_SECONDS", 0.0)
-    local_store.use(tmp_path / "store")
-    found = Connection("lab", PROFILE)
-    found.__dict__["api"] = FakeApi()
-    return found
 
 
 def begin(connection: Connection, home: Path) -> Any:
@@ -76,6 +31,13 @@ def begin(connection: Connection, home: Path) -> Any:
 
 
 LOST = urllib3.exceptions.ReadTimeoutError(urllib3.HTTPConnectionPool("api"), "/", "read timed out")
+
+
+def test_what_is_too_long_as_json_is_refused_here(connection: Connection, tmp_path: Path) -> None:
+    """On a command line of the backend's it would be the end of the run, without a word."""
+    long = Submission(SPEC, {}, {"loss": '"' * 70_000}, dict(ABOUT), {})
+    with pytest.raises(SettingsError, match=r"140\d\d\d bytes as JSON.*longest is 'loss'"):
+        submit.start(long, connection, tmp_path)
 
 
 def test_an_answer_that_was_lost_is_found_in_the_run(connection: Connection, tmp_path: Path) -> None:
@@ -110,52 +72,6 @@ def test_a_run_that_the_api_took_is_there_whatever_the_store_says(
 
     monkeypatch.setattr(Bucket, "write_json", fail)
     assert begin(connection, tmp_path).cluster["url"] == "http://api/kfp-1"
-
-
-def test_a_run_that_was_deleted_is_over(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = begin(connection, tmp_path)
-
-    def gone(run: str) -> RunState:
-        raise ClusterError("run kfp-1 not found (HTTP 404). Was it deleted?", 404)
-
-    monkeypatch.setattr(connection.api, "state", gone, raising=False)
-    assert sync_run(folder, connection).over == "CANCELLED"
-    end = folder.read("end.json")
-    assert end and end["state"] == "CANCELLED" and "was deleted" in end["error"]["message"]
-
-
-class Onlooker:
-    """Keeps what is said to it."""
-
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *said: self.heard.append(" ".join(map(str, said)))
-
-
-def test_who_looks_on_for_hours_signs_in_again(
-    connection: Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The proxy shows its page to a session that expired."""
-    folder = begin(connection, tmp_path)
-    monkeypatch.setattr(watching, "POLL_SECONDS", 0.01)
-    monkeypatch.setenv("KFP_USER", dex.USER)
-    monkeypatch.setenv("KFP_PASSWORD", dex.PASSWORD)
-
-    def api(request: Request) -> Answer:
-        over = proxy.sessions > 1
-        proxy.expire()
-        return Answer(body=json.dumps({"run_id": "kfp-1", "state": "SUCCEEDED" if over else "RUNNING"}))
-
-    proxy, onlooker = dex.Dex(api), Onlooker()
-    with serving(proxy) as server:
-        profile = PROFILE.model_copy(update={"api": server.url, "auth": DexAuth()})
-        result = watching.Watch(folder, Connection("lab", profile), onlooker).until_over()
-    assert result.state == "SUCCEEDED" and proxy.sessions == 4
-    assert ["The run goes on" in said for said in onlooker.heard] == [True, False]
 
 
 def test_addresses_of_the_contexts_scheme_lead_to_its_store(
