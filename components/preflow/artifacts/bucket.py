@@ -209,19 +209,24 @@ class _Named:
             raise BucketError(f"{self.uri}: {explain_error(str(error), self.endpoint)}") from None
 
 
+IN_A_POD = "A pod has those of the context's bucket_secret, or of its service account. Mend them, and submit again."
+
+
 def explain_error(said: str, endpoint: str | None) -> str:
     """A store's error as a sentence, and the fix."""
-    where = f" at {endpoint}" if endpoint else ""
+    where, pod = f" at {endpoint}" if endpoint else "", "PREFLOW_TASK" in os.environ
     lower = said.lower()
     if any(word in lower for word in ("nosuchbucket", "no_such_bucket", "bucket does not exist")):
         return f"there is no such bucket{where}. Make it, or name another one."
     if any(
         word in lower for word in ("access_denied", "accessdenied", "forbidden", "http status 403", "invalid_access")
     ):
-        return f"the store{where} refuses these credentials. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to ones that may."
+        fix = IN_A_POD if pod else "Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to ones that may."
+        return f"the store{where} refuses these credentials. {fix}"
     unknown = ("signature", "invalidaccesskeyid", "access key id", "expired", "invalid_client_token", "token")
     if any(word in lower for word in unknown):
-        return f"the store{where} does not know these credentials, or they expired. Renew AWS_ACCESS_KEY_ID and the others."
+        fix = IN_A_POD if pod else "Renew AWS_ACCESS_KEY_ID and the others."
+        return f"the store{where} does not know these credentials, or they expired. {fix}"
     if any(word in lower for word in ("connect", "network", "resolve", "timed out", "timeout", "curlcode")):
         return f"the store{where} does not answer. Expected an S3 endpoint there. Mend the address, or start it."
     if "resource_not_found" in lower:  # a store would have named what it does not find

@@ -49,6 +49,7 @@ class Step:
         self._facts: dict[str, Any] = {}
         self._alone: dict[Path, IO[str]] = {}
         self._shown, self._begun, self._logged = 0.0, time.monotonic(), time.monotonic()
+        self._from: int | None = None
 
     @classmethod
     def detached(cls, folder: Path, settings: str = "{}", name: str = "step") -> "Step":
@@ -92,14 +93,16 @@ class Step:
     def progress(self, done: int, total: int | None, unit: str = "rows", note: str = "") -> None:
         """How far the step is. Cheap: written at most ten times a second."""
         now = time.monotonic()
-        if done == 0:
-            self._begun = now
+        if done == 0 or self._from is None:  # a training that was resumed begins elsewhere
+            self._begun, self._from = now, done
         if now - self._shown < PROGRESS_SECONDS and done != total:
             return
         self._shown = now
         seconds = round(now - self._begun, 3)
         if path := self.file("progress.json"):
-            replace_json(path, {"done": done, "total": total, "unit": unit, "note": note, "seconds": seconds})
+            replace_json(
+                path, {"done": done, "total": total, "unit": unit, "note": note, "from": self._from, "seconds": seconds}
+            )
         if now - self._logged > LOG_SECONDS and "PREFLOW_ALIVE" not in os.environ:
             self._logged = now
             self.log(f"{done}{f' of {total}' if total else ''} {unit} in {seconds:.0f}s {note}")

@@ -29,9 +29,9 @@ def command(run: str) -> None:
     folder = the_run(run)
     if where := folder.cluster:
         connection = Connection.of_run(home(), folder)
-        if over := connection.api.state(where["kfp_run"]).over:
+        if connection.api.state(where["kfp_run"]).over:
             raise ClusterError(
-                f"run {folder.id}: has {over.lower()} already. Expected a run that goes on. See: preflow runs"
+                f"run {folder.id}: {folder.state.lower()} already. Expected a run that goes on. See: preflow runs"
             )
         connection.api.cancel(where["kfp_run"])
         say_cancelled(folder, connection.bucket)

@@ -115,9 +115,10 @@ def _amount(progress: Mapping[str, Any]) -> str:
 def remaining(progress: Mapping[str, Any]) -> str:
     """Time left at the rate so far, once there is a rate."""
     done, total, seconds = progress.get("done", 0), progress.get("total") or 0, progress.get("seconds", 0.0)
-    if not done or not total or done >= total or seconds < 1:
+    own = done - progress.get("from", 0)
+    if own <= 0 or done >= total or seconds < 1:
         return ""
-    return f"{duration(seconds * (total - done) / done)} left"
+    return f"{duration(seconds * (total - done) / own)} left"
 
 
 def duration(seconds: float) -> str:

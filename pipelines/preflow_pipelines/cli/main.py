@@ -17,6 +17,7 @@ COMMANDS = {
     "runs": "List the runs.",
     "rerun": "Run one step of a run again, and what depends on it.",
     "retry": "Continue a failed run.",
+    "watch": "Look on until a run on a cluster is over.",
     "cancel": "Stop a run.",
     "logs": "Print what a step printed.",
     "pull": "Fetch what a run on a cluster made.",

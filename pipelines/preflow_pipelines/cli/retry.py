@@ -14,8 +14,8 @@ from preflow_pipelines.cli.which import the_run
 def command(run: str, wait: bool, as_json: bool) -> None:
     """Continue a failed, cancelled or killed RUN: finished steps are kept, training goes on from its checkpoint.
 
-    On a cluster it is the same run that goes on, with the images it had. On this machine it is a new run with the code that is
-    installed now.
+    On a cluster it is the same run that goes on, with the images, settings and files it had: after an edit, submit again. On
+    this machine it is a new run with the code that is installed now.
 
     \b
     Examples:

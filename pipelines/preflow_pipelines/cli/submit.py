@@ -56,10 +56,17 @@ def follow(folder: Any, connection: Any, wait: bool, as_json: bool) -> None:
 
     where = folder.cluster
     if wait:
-        with RunDisplay() as display:
-            display.message(f"run {folder.id}: {where['url']}")
-            display.begin(folder.about["order"])
-            result = Watch(folder, connection, display).until_over()
+        try:
+            with RunDisplay() as display:
+                display.message(f"run {folder.id}: {where['url']}")
+                display.begin(folder.about["order"])
+                result = Watch(folder, connection, display).until_over()
+        except KeyboardInterrupt:
+            click.echo(
+                f"run {folder.id} goes on. Look on: preflow watch {folder.id}; stop it: preflow cancel {folder.id}",
+                err=True,
+            )
+            raise
         conclude(result, as_json)
     elif as_json:
         print_json({"run": folder.id, "state": "RUNNING", **where})
@@ -67,4 +74,4 @@ def follow(folder: Any, connection: Any, wait: bool, as_json: bool) -> None:
         click.echo(f"run {folder.id}: submitted to {where['context']}\n  pipeline {where['url']}")
         if connection.mlflow:
             click.echo(f"  mlflow   {connection.mlflow}")
-        click.echo(f"  follow   preflow runs; preflow logs {folder.id}; preflow retry, cancel, explain {folder.id}")
+        click.echo(f"  look on  preflow watch {folder.id}")

@@ -17,11 +17,26 @@ def explain(run: RunFolder, home: Path) -> Iterator[tuple[str, str, str]]:
     for task in run.about["order"]:
         record = run.record(task)
         if record is None:
-            yield task, "SKIPPED", "not reached"
+            yield (task, *_without_a_record(run, task))
         elif record["state"] == "CACHED":
             yield task, "CACHED", f"reused from {record['origin']}: same inputs, settings and code"
+        elif "settings" not in record["arguments"]:  # it could not say itself what it was to do, nor how it ended
+            yield task, _ended(record), str(record["error"]["message"]).splitlines()[0]
         else:
-            yield task, record["state"], _reason(run, task, record, earlier)
+            yield task, _ended(record), _reason(run, task, record, earlier)
+
+
+def _without_a_record(run: RunFolder, task: str) -> tuple[str, str]:
+    if run.state != "RUNNING":
+        return "SKIPPED", "not reached"
+    progress = run.read(f"steps/{task}.progress.json")
+    if progress:
+        return "RUNNING", f"{progress['done']} of {progress['total']} {progress['unit']}"
+    return ("RUNNING", "has begun") if run.step_json(task) else ("WAITING", "has not begun")
+
+
+def _ended(record: Record) -> str:
+    return "STOPPED" if (record["error"] or {}).get("type") == "Stopped" else str(record["state"])
 
 
 def _reason(run: RunFolder, task: str, record: Record, earlier: list[RunFolder]) -> str:

@@ -50,6 +50,10 @@ def finished_model(run: RunFolder) -> FinishedModel:
         raise SettingsError(
             f"run {run.id}: trains no policy (its steps: {', '.join(graph)}). Name a run that does; see preflow runs."
         )
+    if "://" in training.outputs["trained"]:
+        raise SettingsError(
+            f"run {run.id}: its model is on the cluster. Expected it on this machine. Fetch it: preflow pull {run.id}"
+        )
     folder = Path(training.outputs["trained"])
     try:
         manifest = verify_manifest(folder)

@@ -166,8 +166,8 @@ def _lineage(model: FinishedModel) -> str:
         "start model": f"`{base_name(view)}`, digest `{view.about['inputs']['model']['digest']}`",
         "trained from": "the start model" if model.starts_at_the_run else f"digest `{_start(model)}`",
         "trained model": f"digest `{model.manifest.digest}`",
-        "code": f"preflow {view.about['version']}, `{identity['key']}`",
-        "libraries": libraries or "unknown",
+        "code": f"preflow {view.about['version']}, `{identity.get('image') or identity['key']}`",
+        "libraries": libraries or "those of its image",
         "exported by": f"preflow {__version__}",
     }
     return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows.items())])

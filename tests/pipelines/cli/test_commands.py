@@ -268,3 +268,4 @@ def test_words_for_time() -> None:
     assert [duration(value) for value in (0.41, 12.3, 185, 7201)] == ["0.4s", "12s", "3:05", "2:00:01"]
     assert remaining({"done": 10, "total": 40, "seconds": 20.0}) == "1:00 left"
     assert remaining({"done": 0, "total": 40, "seconds": 20.0}) == ""
+    assert remaining({"done": 25, "total": 40, "from": 20, "seconds": 20.0}) == "1:00 left", "of what this attempt did"

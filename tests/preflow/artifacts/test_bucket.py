@@ -5,7 +5,7 @@ import os
 import pytest
 
 from http_answers import Answer, Request, serving
-from preflow.artifacts.bucket import Bucket
+from preflow.artifacts.bucket import Bucket, explain_error
 from preflow.errors import BucketError
 
 XML = {"content-type": "application/xml"}
@@ -35,6 +35,12 @@ def test_another_store_than_aws_gets_bytes_as_they_are() -> None:
     (put,) = [request for request in server.requests if request.method == "PUT"]
     assert put.body == "content" and "content-encoding" not in put.headers and "x-amz-trailer" not in put.headers
     assert os.environ["AWS_REQUEST_CHECKSUM_CALCULATION"] == "when_required"
+
+
+def test_in_a_pod_the_fix_is_the_contexts(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "Set AWS_ACCESS_KEY_ID" in explain_error("AWS Error ACCESS_DENIED", None)
+    monkeypatch.setenv("PREFLOW_TASK", "train-preference")
+    assert "bucket_secret" in explain_error("AWS Error ACCESS_DENIED", None)
 
 
 def test_a_bucket_that_is_not_there_is_only_asked_for() -> None:

@@ -137,4 +137,4 @@ def refuse_unfinished(state: RunState, run: str) -> None:
     if state.over == "SUCCEEDED":
         raise ClusterError(f"run {run}: succeeded. Expected a run that failed. To do a step again: preflow rerun")
     if state.over is None:
-        raise ClusterError(f"run {run}: is still going on. Expected a run that failed. Wait for it, or: preflow cancel")
+        raise ClusterError(f"run {run}: is still going on. Expected a run that failed. Look on: preflow watch {run}")

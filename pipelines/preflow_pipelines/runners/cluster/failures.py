@@ -80,7 +80,7 @@ def _what_is_known(folder: RunFolder, task: str, connection: Connection) -> str:
     last = last_words(task_log(folder, task, connection, tail=50) or "")
     found = (pods[-1].waiting or pods[-1].ended) if pods else None
     reason = found or ("it ended without a word" if not last else "")
-    return f"{task}: " + "; ".join(part for part in (reason, last) if part)
+    return f"{task}: " + "; ".join(part for part in (reason, last) if part).rstrip(".")
 
 
 def _error(kind: str, message: str) -> dict[str, Any]:

@@ -41,8 +41,8 @@ def read_lock(path: Path) -> ImagesLock:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ClusterError(
-            f"{path}: not there. Expected the digests of images that the cluster can pull. Build and push them: {MAKE_IT}; "
-            "or name the file that somebody else wrote: preflow context"
+            f"{path.absolute()}: not there. Expected the digests of images that the cluster can pull. Build and push them: "
+            f"{MAKE_IT}; or name the file that this or somebody else wrote: preflow context add NAME ... --images PATH"
         ) from None
     except (OSError, ValueError) as error:
         raise ClusterError(

@@ -17,7 +17,7 @@ from preflow_pipelines.runners.results import Observer, RunResult, result_of
 
 POLL_SECONDS, LONGEST_SECONDS = 2.0, 60.0
 WAITS_EVERY = 5  # polls between two questions to Kubernetes
-FINISHED = ("EXECUTED", "CACHED", "FAILED")
+FINISHED = ("EXECUTED", "CACHED", "FAILED", "STOPPED")
 
 
 class Watch:
@@ -58,8 +58,9 @@ class Watch:
             done = record is not None and (state.over or (shown and shown.state in ("SUCCEEDED", "FAILED")))
             if record and done:
                 if self.seen.get(task) not in FINISHED:
-                    self.observer.finished(task, record["state"], record["seconds"])
-                    self.seen[task] = record["state"]
+                    stopped = (record["error"] or {}).get("type") == "Stopped"
+                    self.seen[task] = "STOPPED" if stopped else record["state"]
+                    self.observer.finished(task, self.seen[task], record["seconds"])
             elif shown and shown.state in ("RUNNING", "PENDING"):
                 if task not in self.seen:
                     self.observer.started(task)

@@ -15,6 +15,7 @@ from preflow_pipelines.profile import DexAuth
 from preflow_pipelines.runners.cluster import syncing, watching
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.syncing import forget_end, say_cancelled, sync_run
+from preflow_pipelines.runners.explain import explain
 from preflow_pipelines.runners.folder import RunFolder
 
 LAUNCHER = 'I1123 10:00:00.000000  1 launcher.go:1] done\ntime=now msg="sub-process exited"\nError: exit status 1\n'
@@ -50,11 +51,19 @@ def test_a_run_that_was_deleted_is_over(connection: Connection, run: RunFolder) 
     assert "was deleted" in error_of(run)["message"]
 
 
-def test_a_run_that_was_cancelled_is_not_called_failed(connection: Connection, run: RunFolder) -> None:
+def test_of_a_run_that_goes_on_it_is_said_where_it_is(connection: Connection, run: RunFolder, tmp_path: Path) -> None:
+    sync_run(run, told(connection, run_state(train_preference="RUNNING")))
+    run.write("steps/train-preference.progress.json", {"done": 3, "total": 8, "unit": "steps"})
+    said = {task: (state, reason) for task, state, reason in explain(run, tmp_path)}
+    assert said["train-preference"] == ("RUNNING", "3 of 8 steps") and said["evaluate"] == ("WAITING", "has not begun")
+
+
+def test_a_run_that_was_cancelled_is_not_called_failed(connection: Connection, run: RunFolder, tmp_path: Path) -> None:
     told(connection, run_state("FAILED", import_data="SUCCEEDED", train_preference="FAILED"))
     say_cancelled(run, connection.bucket)
     assert sync_run(run, connection).over == "CANCELLED"
     assert run.state == "CANCELLED" and error_of(run)["message"] == "cancelled"
+    assert ("train-preference", "STOPPED", "cancelled") in explain(run, tmp_path)
     forget_end(run, connection.bucket)
     assert sync_run(run, told(connection, run_state("FAILED", train_preference="FAILED"))).over == "FAILED"
 
