@@ -10,7 +10,7 @@ from preflow.errors import ClusterError
 from preflow.steps.images import IMAGES, source_digest
 
 BY_DIGEST = re.compile(r"[^@\s]+@sha256:[0-9a-f]{64}")
-MAKE_IT = "make images push PREFIX=REGISTRY/PATH"
+MAKE_IT = "make push PREFIX=REGISTRY/PATH"
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def test_a_lock_is_read(tmp_path: Path) -> None:
     ],
 )
 def test_any_other_is_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ClusterError, match=rf"(?s)^{re.escape(str(tmp_path))}.*{message}.*make images push"):
+    with pytest.raises(ClusterError, match=rf"(?s)^{re.escape(str(tmp_path))}.*{message}.*make push"):
         read_lock(lock(tmp_path, **changes))
 
 
@@ -51,5 +51,5 @@ def test_what_is_no_lock_is_refused(tmp_path: Path, content: str | None, message
     path = tmp_path / "images.lock"
     if content is not None:
         path.write_text(content)
-    with pytest.raises(ClusterError, match=rf"{message}.*make images push"):
+    with pytest.raises(ClusterError, match=rf"{message}.*make push"):
         read_lock(path)
