@@ -10,7 +10,7 @@ import argparse
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
@@ -63,12 +63,13 @@ def follow(folder: Path, home: Path, say: Callable[[str], None] = print) -> bool
             time.sleep(POLL_SECONDS)
 
 
-def sync(home: Path, say: Callable[[str], None] = lambda text: None) -> list[str]:
-    """Project every run that is not wholly in MLflow yet; the problems met. Nothing to do: mlflow is not imported."""
+def sync(home: Path, say: Callable[[str], None] = lambda text: None, only: Collection[Path] | None = None) -> list[str]:
+    """Project every run, or those of the folders in `only`, that is not wholly in MLflow yet; the problems met. Nothing to
+    do: mlflow is not imported."""
     problems: list[str] = []
     closed: set[tuple[str, str]] = set()  # stores that could not be opened: asking each of them takes its time
     for folder in run_folders(home):
-        if is_synced(folder, home):
+        if is_synced(folder, home) or (only is not None and folder not in only):
             continue
         with _only_writer(folder) as mine:
             if not mine:  # its own recorder is at work

@@ -37,7 +37,8 @@ def command(runs: tuple[str, ...], as_json: bool) -> None:
         raise SettingsError(
             f"{', '.join(runs)}: nothing written yet. Expected runs that have begun; try again in a moment."
         )
-    for problem in sync(home(), lambda text: click.echo(text, err=True)):
+    originals = {home() / "runs" / task.origin for view in views for task in view.tasks if task.origin}
+    for problem in sync(home(), lambda text: click.echo(text, err=True), {*folders, *originals}):
         click.echo(f"not in MLflow: {problem}", err=True)
     comparison, link = compare(views), mlflow_link(folders)
     if as_json:

@@ -99,12 +99,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from preflow_pipelines.cli.compare import command
 
     monkeypatch.setenv("PREFLOW_HOME", str(tmp_path))
-    monkeypatch.setattr(recorder, "sync", lambda home, say: [])
+    asked: list[set[str]] = []
+    monkeypatch.setattr(recorder, "sync", lambda home, say, only: asked.append({each.name for each in only}) or [])
     FakeRun(tmp_path, "1124-1000-ab12", beta=0.1).whole()
     FakeRun(tmp_path, "1124-1005-cd34", beta=0.5).whole()
+    FakeRun(tmp_path, "1124-1010-ef56", beta=0.7).whole()
     shown = CliRunner().invoke(command, ["ab12", "cd34"])
     assert shown.exit_code == 0, shown.output
-    assert "loss.beta" in shown.output
+    assert "loss.beta" in shown.output and asked == [{"1124-1000-ab12", "1124-1005-cd34"}]
     assert "preflow ui 1124-1000-ab12 1124-1005-cd34" in shown.output
     found = json.loads(CliRunner().invoke(command, ["ab12", "cd34", "--json"]).output)
     assert found["settings"] == {"loss.beta": {"1124-1000-ab12": "0.1", "1124-1005-cd34": "0.5"}}
