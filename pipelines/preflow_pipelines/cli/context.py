@@ -28,6 +28,9 @@ AUTH_OPTIONS = {
 AUTH_KINDS = ("none", "token", "token_file", "port_forward", "dex", "cookie", "oidc")
 KUBERNETES_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 SECRET_PLACE = re.compile(rf"([A-Za-z_][A-Za-z0-9_]*)=({KUBERNETES_NAME.pattern}/[A-Za-z0-9._-]+)")
+SECRET_HELP = (
+    "A variable of the pods from a key of a Kubernetes secret, e.g. HF_TOKEN=hub/token. May be given several times."
+)
 FILES = ("kubeconfig", "images", "token_file")
 
 
@@ -63,7 +66,10 @@ def _flag(name: str) -> str:
 
 
 def _help(name: str) -> str:
-    text = ClusterProfile.model_fields[name].description or ""
+    field = ClusterProfile.model_fields[name]
+    text = (field.description or "") + (
+        f" (default {field.default})" if field.default and not field.is_required() else ""
+    )
     return f"{text[0].upper()}{text[1:]}." if "://" not in text else f"{text}."
 
 
@@ -71,7 +77,7 @@ def _help(name: str) -> str:
 @click.argument("name")
 @_profile_options
 @click.option("--auth", type=click.Choice(AUTH_KINDS), default="none", show_default=True, help="How one is let in.")
-@click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET/KEY", help=_help("secrets"))
+@click.option("--secret", "secrets", multiple=True, metavar="VARIABLE=SECRET/KEY", help=SECRET_HELP)
 def add(name: str, auth: str, secrets: tuple[str, ...], **given: Any) -> None:
     """Add the cluster NAME, or write it anew. The first one is in use at once; nothing is asked of the cluster.
 
@@ -81,7 +87,7 @@ def add(name: str, auth: str, secrets: tuple[str, ...], **given: Any) -> None:
     Examples:
       preflow context add home --auth port_forward --bucket minio://mlpipeline/preflow \\
         --bucket-endpoint http://minio-service.kubeflow:9000 --bucket-endpoint-here http://localhost:9000 \\
-        --bucket-secret preflow-s3 --mlflow http://mlflow.kubeflow:5000
+        --bucket-secret preflow-bucket --mlflow http://mlflow.kubeflow:5000
       preflow context add work --api https://kfp.example.com --auth dex --namespace team --bucket s3://team/preflow \\
         --pull-secret registry --secret HF_TOKEN=hub/token
     """
