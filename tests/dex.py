@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from http_answers import Answer, Request
 
-USER, PASSWORD = "me@example.com", "right"
+USER, PASSWORD, SESSION = "me@example.com", "right", "not-to-be-seen-5f1c"
 
 
 class Dex:
@@ -18,7 +18,7 @@ class Dex:
 
     def __call__(self, request: Request) -> Answer:
         path, page = request.path.partition("?")[0], {"content-type": "text/html"}
-        if self.sessions and f"session={self.sessions}" in request.headers.get("cookie", ""):
+        if self.sessions and f"session={SESSION}-{self.sessions}" in request.headers.get("cookie", ""):
             return self.api(request) if path.startswith("/apis") else Answer(body="<html>")
         if path == "/oauth2/start":
             return Answer(302, "", {"location": "/dex/auth?client_id=kubeflow"})
@@ -31,5 +31,5 @@ class Dex:
             return Answer(303, "", {"location": "/dex/approval?req=1"}) if right else Answer(200, "<html>wrong", page)
         if path == "/dex/approval" and request.body == "approval=approve":
             self.sessions += 1
-            return Answer(303, "", {"location": "/", "set-cookie": f"session={self.sessions}; Path=/"})
+            return Answer(303, "", {"location": "/", "set-cookie": f"session={SESSION}-{self.sessions}; Path=/"})
         return Answer(403, "<html>Sign in with OpenID Connect", page)

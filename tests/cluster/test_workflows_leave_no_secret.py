@@ -1,4 +1,4 @@
-"""After all other tests of this folder: none of the secrets that pods were given is anywhere but in Kubernetes' secrets."""
+"""After the workflows that one group of tests ran: none of the secrets that pods were given is anywhere but in Kubernetes' secrets."""
 
 import os
 

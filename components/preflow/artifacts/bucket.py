@@ -70,9 +70,8 @@ class Bucket:
         from pyarrow import fs
 
         with self._named(""):
-            self._files.get_file_info(
-                fs.FileSelector(self._place, allow_not_found=True)
-            )  # its answer says what is wrong
+            # First the one whose answer says what is wrong: the other has a status and no words.
+            self._files.get_file_info(fs.FileSelector(self._place, allow_not_found=True))
             found = self._files.get_file_info(self._place.partition("/")[0])
             if found.type == fs.FileType.NotFound:
                 raise BucketError(f"bucket {self.uri}: there is no such bucket. Make it, or name another one.")

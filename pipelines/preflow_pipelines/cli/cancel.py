@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from preflow.errors import ClusterError, SettingsError
+from preflow.errors import SettingsError
 from preflow_pipelines.cli.options import home
 from preflow_pipelines.cli.which import the_run
 
@@ -27,18 +27,14 @@ def command(run: str) -> None:
     from preflow_pipelines.runners.cluster.syncing import say_cancelled
 
     folder = the_run(run)
+    if folder.state != "RUNNING":
+        raise SettingsError(f"run {folder.id}: {folder.state.lower()}. Expected a run that goes on. See: preflow runs")
     if where := folder.cluster:
         connection = Connection.of_run(home(), folder)
-        if connection.api.state(where["kfp_run"]).over:
-            raise ClusterError(
-                f"run {folder.id}: {folder.state.lower()} already. Expected a run that goes on. See: preflow runs"
-            )
         connection.api.cancel(where["kfp_run"])
         say_cancelled(folder, connection.bucket)
         click.echo(f"run {folder.id}: told to stop")
         return
-    if folder.state != "RUNNING":
-        raise SettingsError(f"run {folder.id}: {folder.state.lower()}. Expected a run that goes on. See: preflow runs")
     _stop_here(folder)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from preflow.artifacts.code import parse_key
-from preflow_pipelines.runners.folder import RunFolder, all_runs
+from preflow_pipelines.runners.folder import RunFolder, all_runs, ended_as
 
 Record = Mapping[str, Any]
 
@@ -21,9 +21,9 @@ def explain(run: RunFolder, home: Path) -> Iterator[tuple[str, str, str]]:
         elif record["state"] == "CACHED":
             yield task, "CACHED", f"reused from {record['origin']}: same inputs, settings and code"
         elif "settings" not in record["arguments"]:  # it could not say itself what it was to do, nor how it ended
-            yield task, _ended(record), str(record["error"]["message"]).splitlines()[0]
+            yield task, ended_as(record), str(record["error"]["message"]).splitlines()[0]
         else:
-            yield task, _ended(record), _reason(run, task, record, earlier)
+            yield task, ended_as(record), _reason(run, task, record, earlier)
 
 
 def _without_a_record(run: RunFolder, task: str) -> tuple[str, str]:
@@ -33,10 +33,6 @@ def _without_a_record(run: RunFolder, task: str) -> tuple[str, str]:
     if progress:
         return "RUNNING", f"{progress['done']} of {progress['total']} {progress['unit']}"
     return ("RUNNING", "has begun") if run.step_json(task) else ("WAITING", "has not begun")
-
-
-def _ended(record: Record) -> str:
-    return "STOPPED" if (record["error"] or {}).get("type") == "Stopped" else str(record["state"])
 
 
 def _reason(run: RunFolder, task: str, record: Record, earlier: list[RunFolder]) -> str:

@@ -3,7 +3,7 @@
 import json
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,11 @@ from preflow.artifacts.files import write_json
 from preflow.errors import SettingsError
 from preflow.tracking.locks import is_held
 from preflow.tracking.runs import CLUSTER
+
+
+def ended_as(record: Mapping[str, Any]) -> str:
+    """How a step ended, for people: the record's state, and STOPPED where somebody else ended it."""
+    return "STOPPED" if (record["error"] or {}).get("type") == "Stopped" else str(record["state"])
 
 
 @dataclass(frozen=True)

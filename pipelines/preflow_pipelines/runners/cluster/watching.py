@@ -10,7 +10,7 @@ from preflow.errors import BucketError, ClusterError
 from preflow_pipelines.runners.cluster.api import RunState
 from preflow_pipelines.runners.cluster.connection import Connection
 from preflow_pipelines.runners.cluster.syncing import sync_run
-from preflow_pipelines.runners.folder import RunFolder
+from preflow_pipelines.runners.folder import RunFolder, ended_as
 from preflow_pipelines.runners.inputs import StagedInput
 from preflow_pipelines.runners.recording import with_users_names
 from preflow_pipelines.runners.results import Observer, RunResult, result_of
@@ -40,7 +40,10 @@ class Watch:
             except (ClusterError, BucketError) as error:
                 if not lost:
                     self.observer.message(f"{error} The run goes on; waiting for an answer (Ctrl-C leaves it alone).")
-                self.connection.sign_in_again()  # a session lasts some hours; a proxy then answers with 401, 403 or a page
+                if isinstance(
+                    error, ClusterError
+                ):  # a session lasts some hours; a proxy then answers with 401, 403 or a page
+                    self.connection.sign_in_again()
                 wait, lost = min(wait * 2, LONGEST_SECONDS), True
                 time.sleep(wait)
                 continue
@@ -58,8 +61,7 @@ class Watch:
             done = record is not None and (state.over or (shown and shown.state in ("SUCCEEDED", "FAILED")))
             if record and done:
                 if self.seen.get(task) not in FINISHED:
-                    stopped = (record["error"] or {}).get("type") == "Stopped"
-                    self.seen[task] = "STOPPED" if stopped else record["state"]
+                    self.seen[task] = ended_as(record)
                     self.observer.finished(task, self.seen[task], record["seconds"])
             elif shown and shown.state in ("RUNNING", "PENDING"):
                 if task not in self.seen:

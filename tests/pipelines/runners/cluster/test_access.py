@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from dex import Dex
+from dex import SESSION, Dex
 from http_answers import Answer, Request, serving
 from preflow.errors import ClusterError
 from preflow_pipelines.profile import ClusterProfile
@@ -19,7 +19,7 @@ from preflow_pipelines.runners.cluster.access import explained, kfp_client, kube
 from preflow_pipelines.runners.cluster.findings import Finding
 from preflow_pipelines.runners.cluster.preflight import check_api, check_bucket, check_mlflow
 
-SECRET = "not-to-be-seen-5f1c"
+SECRET = SESSION
 PAGE = Answer(200, "<!doctype html><title>Sign in</title>", {"content-type": "text/html"})
 
 
